@@ -1,0 +1,49 @@
+"""Errors that a user can cause and mend, and the one place where the programs turn them into an exit status.
+
+Exit status, the same for train.py, sample.py and compare.py:
+0 done · 1 failed while working · 2 bad usage, configuration or input · 130 / 143 interrupted after a checkpoint.
+"""
+
+import sys
+from collections.abc import Callable, Sequence
+
+
+class InputError(Exception):
+    """Bad usage, configuration or input. The message is one or two lines: what is wrong, by name, and the mend."""
+
+    status = 2
+
+
+class WorkError(Exception):
+    """Something failed while working (a full disk, no memory). The message is one or two lines, with the mend."""
+
+    status = 1
+
+
+class Interrupted(Exception):
+    """A signal ended the work after a checkpoint; `status` is 128 plus the signal's number."""
+
+    def __init__(self, message: str, status: int):
+        super().__init__(message)
+        self.status = status
+
+
+def guard(program: str, main: Callable[[Sequence[str]], None], argv: Sequence[str]) -> int:
+    """Run `main(argv)`; print an expected error as `program: message` on stderr and return the exit status."""
+    try:
+        main(argv)
+        sys.stdout.flush()
+    except (InputError, WorkError, Interrupted) as error:
+        print(f"{program}: {error}", file=sys.stderr)
+        return error.status
+    except KeyboardInterrupt:
+        print(f"{program}: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader of our output went away (`| head`)
+        sys.stderr.close()
+        return 1
+    except OSError as error:
+        where = f" {error.filename}" if error.filename else ""
+        print(f"{program}: {error.strerror or error}:{where}", file=sys.stderr)
+        return 1
+    return 0

@@ -1,0 +1,30 @@
+"""The network's settings, in GPT-2's and nanoGPT's names. Light to import: torch is not loaded here."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass
+class ModelConfig:
+    """The network. None of its parameters' shapes depends on n_head."""
+
+    n_layer: int = 4
+    """Number of transformer blocks."""
+
+    n_head: int | None = None
+    """Number of attention heads H, where the sweep does not set it; must divide n_embd."""
+
+    n_embd: int = 128
+    """Width D of the residual stream, features."""
+
+    block_size: int = 128
+    """Longest context T, tokens."""
+
+    dropout: float = 0.0
+    """Probability of dropping an activation in training, 0 up to but not including 1."""
+
+    bias: bool = False
+    """Biases in linear layers and layer norms: true as in GPT-2, false as nanoGPT trains."""
+
+    attention: Literal["sdpa", "explicit"] = "sdpa"
+    """Attention core: sdpa (PyTorch's fused kernel) or explicit (the textbook softmax, every tensor named)."""
