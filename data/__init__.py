@@ -1,0 +1,1 @@
+"""Corpora, tokenizers, packed tokens and batches. Import from the submodules: nothing is loaded here."""

@@ -1,0 +1,129 @@
+"""From run folders to plain tables. The only part of analysis that knows how an experiment lies on disk.
+
+Folders are pooled into one study where every setting that could change a loss agrees; otherwise they are kept apart,
+and the keys that differ are named.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from analysis.runs import RunCurve, Study
+from errors import InputError
+from experiment.folder import Experiment
+
+# What a run has for itself, or what moves work about without changing what is learned.
+OWN = {"name", "out_dir", "model.n_head", "train.learning_rate", "train.weight_decay"}
+NEUTRAL = {"model.attention", "train.checkpoint_interval", "train.keep_checkpoints", "train.device", "train.compile"}
+# Stands for the corpus where the data hash is known: the same text under another path is the same text.
+BY_HASH = {"data.source", "data.path", "data.n_stories"}
+
+
+def collect(folders: Sequence[str | Path]) -> tuple[list[Study], list[str]]:
+    """Read experiment folders; return the studies in the order given, and what to say at the head of the output.
+
+    Raises InputError where a folder is no experiment.
+    """
+    unique = {Path(folder).resolve(): str(folder) for folder in reversed(folders)}
+    opened = [(name, Experiment.open(Path(name))) for name in reversed(unique.values())]
+    pools: list[list] = []
+    for name, experiment in opened:
+        agreed = settings(experiment)
+        pool = next((pool for pool in pools if pool[0] == agreed), None)
+        if pool is None:
+            pools.append([agreed, (name, experiment)])
+        else:
+            pool.append((name, experiment))
+    notes = []
+    for pool in pools[1:]:
+        first = pools[0]
+        keys = sorted(k for k in first[0] | pool[0] if first[0].get(k) != pool[0].get(k))
+        told = "; ".join(f"{k}: {first[0].get(k)} and {pool[0].get(k)}" for k in keys)
+        notes.append(f"{first[1][0]} and {pool[1][0]} are shown separately, as they differ in {told}")
+    return [study(pool[0], pool[1:]) for pool in pools], notes
+
+
+def settings(experiment: Experiment) -> dict[str, object]:
+    """Everything that must agree before runs of two experiments are pooled, by dotted key."""
+    flat = {}
+    for section, value in asdict(experiment.config).items():
+        if section == "sweep":
+            continue
+        fields = value.items() if isinstance(value, dict) else [(None, value)]
+        flat.update({f"{section}.{key}" if key else section: v for key, v in fields})
+    data_hash = experiment.environment.get("data_hash")
+    dropped = OWN | NEUTRAL | (BY_HASH if data_hash else set())
+    kept = {key: value for key, value in flat.items() if key not in dropped}
+    return kept | {"data_hash": data_hash, "precision": experiment.environment.get("precision")}
+
+
+def study(agreed: dict[str, object], members: list[tuple[str, Experiment]]) -> Study:
+    """Pool the runs of experiments that share their settings; a run that occurs twice counts once."""
+    seen, runs, notes = {}, [], []
+    for folder, experiment in members:
+        for run in experiment.runs:
+            curve = run_curve(folder, run)
+            key = (curve.n_head, curve.seed, curve.learning_rate, curve.weight_decay)
+            before = seen.get(key)
+            if before is not None and (curve.left_out() is not None or before.left_out() is None):
+                notes.append(f"{folder}/{curve.name} left out: the same run as {before.experiment}/{before.name}")
+                continue
+            if before is not None:  # the earlier one could not be used, this one can
+                runs.remove(before)
+                notes.append(f"{before.experiment}/{before.name} left out: {before.left_out()}; {folder} has it whole")
+            seen[key] = curve
+            runs.append(curve)
+    for curve in runs:
+        why = curve.left_out()
+        if why:
+            notes.append(f"{curve.experiment}/{curve.name} left out: {why}")
+    first = members[0][1]
+    tokens, size = (first.environment.get(key) for key in ("val_tokens", "val_bytes"))
+    return Study(
+        name=" + ".join(dict.fromkeys(experiment.config.name for _, experiment in members)),
+        folders=[folder for folder, _ in members],
+        n_embd=first.config.model.n_embd,
+        n_layer=first.config.model.n_layer,
+        block_size=first.config.model.block_size,
+        parameters=first.environment.get("parameters"),
+        tokens_per_byte=tokens / size if tokens and size else None,
+        settings=agreed,
+        runs=runs,
+        notes=notes,
+    )
+
+
+def run_curve(folder: str, run) -> RunCurve:
+    """One run's metrics as lists. Raises InputError where a line lacks a key."""
+    try:
+        lines = run.metrics()
+        evaluated = [line for line in lines if "val_loss" in line]
+        relations: dict[str, list[float]] = {}
+        for place, line in enumerate(evaluated):
+            for relation, loss in (line.get("val_loss_by_relation") or {}).items():
+                values = relations.setdefault(relation, [math.nan] * len(evaluated))
+                values[place] = number(loss)
+        measured = [line for line in lines if "train_loss" in line]
+        return RunCurve(
+            experiment=folder,
+            name=run.name,
+            n_head=run.n_head,
+            seed=run.seed,
+            learning_rate=run.learning_rate,
+            weight_decay=run.weight_decay,
+            iters=[line["iter"] for line in evaluated],
+            val_loss=[number(line["val_loss"]) for line in evaluated],
+            train_iters=[line["iter"] for line in measured],
+            train_loss=[number(line["train_loss"]) for line in measured],
+            relations=relations,
+            finished=run.finished,
+            diverged=run.diverged,
+        )
+    except KeyError as error:
+        raise InputError(f"{run.path}/metrics.jsonl: a line has no {error}; was it written by train.py?") from None
+
+
+def number(value: float | None) -> float:
+    """JSON has no nan: what was not finite is written as null."""
+    return math.nan if value is None else float(value)

@@ -1,0 +1,157 @@
+"""A study as one plain dictionary: what report.json holds and what the terminal shows are both this.
+
+Losses are in nats per token, `interval` is half the width of a 95 % t interval, and None stands for what cannot be
+said (no interval from one seed).
+"""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from analysis.runs import RunCurve, Study, by_head, relation_names
+from analysis.statistics import Comparison, Difference, Estimate, compare, estimate
+from errors import InputError
+
+UNIT = "nats per token"
+
+
+def summarize(study: Study, reference: int | None = None) -> dict:
+    """The whole study. reference: a head count named beforehand, or None for the lowest mean final loss.
+
+    Raises InputError where no run has the reference's head count.
+    """
+    present = sorted({run.n_head for run in study.runs})
+    if reference is not None and reference not in present:
+        there = ", ".join(map(str, present)) or "none"
+        raise InputError(f"--reference {reference}: {study.name} has no run with that n_head; it has {there}")
+    groups = study.groups()
+    notes = list(study.notes)
+    if len(groups) > 1:
+        notes.append(
+            f"{len(groups)} settings of learning rate and weight decay were swept: head counts are compared within "
+            "each one, paired by seed, and p is corrected within each one"
+        )
+    return {
+        "name": study.name,
+        "folders": study.folders,
+        "n_embd": study.n_embd,
+        "n_layer": study.n_layer,
+        "block_size": study.block_size,
+        "parameters": study.parameters,
+        "settings": study.settings,
+        "notes": notes,
+        "groups": [
+            {"learning_rate": rate, "weight_decay": decay} | group(study, runs, reference)
+            for (rate, decay), runs in groups.items()
+        ],
+        "runs": [run_row(run) for run in study.runs],
+    }
+
+
+def group(study: Study, runs: Sequence[RunCurve], reference: int | None) -> dict:
+    """Rows by head count, comparisons with the reference, and what they say in words."""
+    heads = by_head(runs)
+    comparison = None
+    if reference is None or reference in heads:
+        losses = {h: {run.seed: run.final_loss for run in of} for h, of in heads.items()}
+        comparison = compare(losses, reference)
+    return {
+        "heads": [head_row(study, h, of, relation_names(runs)) for h, of in heads.items()],
+        "reference": comparison and comparison.reference,
+        "chosen_by_data": reference is None,
+        "comparisons": comparison and comparison.family,
+        "differences": [difference_row(comparison, d) for d in comparison.differences] if comparison else [],
+        "sentence": f"At D = {study.n_embd}, {sentence(heads, comparison, reference)}",
+    }
+
+
+def head_row(study: Study, n_head: int, runs: Sequence[RunCurve], relations: Sequence[str]) -> dict:
+    """What one head count reached, over its seeds. Perplexity and bits per byte are those of the mean loss."""
+    final = estimate([run.final_loss for run in runs])
+    best = [run.best for run in runs]
+    per_byte = study.tokens_per_byte
+    return {
+        "n_head": n_head,
+        "head_size": study.n_embd // n_head,
+        "seeds": [run.seed for run in runs],
+        "final_loss": mean_row(final),
+        "best_loss": float(np.mean([loss for loss, _ in best])),
+        "best_iters": [min(i for _, i in best), max(i for _, i in best)],
+        "bits_per_byte": final.mean / math.log(2) * per_byte if per_byte else None,
+        "perplexity": math.exp(final.mean),
+        "relations": {name: mean_row(estimate([run.relations[name][-1] for run in runs])) for name in relations},
+    }
+
+
+def mean_row(e: Estimate) -> dict:
+    return {"mean": e.mean, "standard_deviation": e.standard_deviation, "interval": e.half_width()}
+
+
+def difference_row(comparison: Comparison, d: Difference) -> dict:
+    """A head count against the reference; positive is worse. `interval` is simultaneous where the data chose."""
+    e = d.estimate
+    return {
+        "n_head": d.n_head,
+        "seeds": list(d.seeds),
+        "mean": e and e.mean,
+        "standard_deviation": e and e.standard_deviation,
+        "interval": comparison.half_width(d),
+        "interval_of_this_pair_alone": e and e.half_width(),
+        "p": e and e.p_value,
+        "p_holm": d.p_holm,
+        "different": d.different,
+    }
+
+
+def run_row(run: RunCurve) -> dict:
+    why = run.left_out()
+    return {
+        "folder": run.experiment,
+        "name": run.name,
+        "n_head": run.n_head,
+        "seed": run.seed,
+        "learning_rate": run.learning_rate,
+        "weight_decay": run.weight_decay,
+        "left_out": why,
+        "iters": run.iters,
+        "val_loss": [loss if math.isfinite(loss) else None for loss in run.val_loss],
+    }
+
+
+def sentence(heads: dict[int, list[RunCurve]], comparison: Comparison | None, named: int | None) -> str:
+    """The comparison in plain words, to follow "At D = 128, ". Says no more than the test allows."""
+    if comparison is None:
+        return f"nothing is compared: every run with H = {named}, the reference, was left out."
+    reference = f"H = {comparison.reference}"
+    if len(heads) == 1:
+        return f"only {reference} was run: there is nothing to compare."
+    mean = estimate([run.final_loss for run in heads[comparison.reference]]).mean
+    which = "the lowest final validation loss," if comparison.chosen_by_data else "a final validation loss of"
+    level = f"{reference} has {which} {mean:.4f} {UNIT}"
+    if not comparison.family:
+        count = max(len(d.seeds) for d in comparison.differences)
+        why = "one common seed" if count else "no common seed"
+        return f"{level}, but nothing can be concluded from {why}: run at least two, better five (--sweep.seed 0,1,2)."
+    told = []
+    for d in comparison.differences:
+        if d.different:
+            side, size = "worse" if d.estimate.mean > 0 else "better", abs(d.estimate.mean)
+            told.append(f"H = {d.n_head} is {side} by {size:.4f} ± {comparison.half_width(d):.4f} ({p_text(d.p_holm)})")
+    open_ = [d for d in comparison.differences if not d.different and d.p_holm is not None]
+    for count in sorted({len(d.seeds) for d in open_}):
+        names = listed([f"H = {d.n_head}" for d in open_ if len(d.seeds) == count])
+        told.append(f"{names} cannot be told apart from it with these {count} seeds")
+    untested = [f"H = {d.n_head}" for d in comparison.differences if d.p_holm is None]
+    if untested:
+        told.append(f"{listed(untested)} not tested: fewer than two common seeds")
+    return f"{level}: {'; '.join(told)}."
+
+
+def listed(words: Sequence[str]) -> str:
+    """a, b and c"""
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+def p_text(p: float) -> str:
+    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}" if p < 0.0995 else f"p = {p:.2f}"

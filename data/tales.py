@@ -1,0 +1,102 @@
+"""The embedded corpus: English micro-stories that know which relation decides their words.
+
+A story is a function of (seed, index), the same on every platform and Python version. A sample, `story(0, SAMPLE)`:
+
+SAMPLE_TEXT
+
+A language model learns nothing of the tags. They say, word by word, on which kind of relation it fails, and `pairs` asks it
+directly: which of two continuations, only one of which keeps the relation, does it find more likely?
+
+Words within two words' reach decide nothing but `local`: the candidates for every other decisive word are drawn alike,
+so that a bigram or a trigram model only guesses (the tests hold it to that). `data.tales_grammar` tells the stories,
+`data.tales_check` reads them back.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from data.config import RELATIONS
+from data.tales_check import Check, check
+from data.tales_grammar import KINDS, Dice, Mark, render
+
+__all__ = ["Check", "Pair", "Span", "Story", "check", "pairs", "stories", "story"]
+
+_STORIES, _PAIRS, _WHICH = range(3)  # streams of numbers that never meet
+_SYNTACTIC_TURNS = ("a", "q", "a", "n")
+
+
+@dataclass(frozen=True)
+class Span:
+    """Where a decisive word stands: characters [start, end) of `Story.text`, and its relation, one of `RELATIONS`."""
+
+    start: int
+    end: int
+    relation: str
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A forced choice: `context + right` keeps the relation, `context + wrong` breaks it.
+
+    The context is a story from its start to just before the decisive word; right and wrong begin with the space where
+    there is one. After a sentence that ends alike in speech and outside it, the choice is between closing the quote
+    (`."`) and going on with the tale (`. Then`): as often the one as the other is right, and the full stop is on both
+    sides because a tokenizer may join it to the quote.
+    """
+
+    relation: str
+    context: str
+    right: str
+    wrong: str
+
+
+@dataclass(frozen=True)
+class Story:
+    """A story of 80 to 200 words, and its decisive words in order of place."""
+
+    text: str
+    spans: tuple[Span, ...]
+
+
+def story(seed: int, index: int) -> Story:
+    """The story number `index` of a corpus; any two whole numbers will do (they count modulo 2**64)."""
+    text, marks = render(Dice(_STORIES, seed, index))
+    return Story(text, tuple(Span(mark.start, mark.end, KINDS[mark.kind]) for mark in marks if mark.kind in KINDS))
+
+
+def stories(n: int, seed: int = 0, start: int = 0) -> Iterator[Story]:
+    """The stories `start` to `start + n - 1` of a corpus."""
+    return (story(seed, index) for index in range(start, start + n))
+
+
+def pairs(n_per_relation: int, seed: int) -> list[Pair]:
+    """Minimal pairs from stories that are in no corpus, whatever its seed; at most one a story and relation.
+
+    Returns:
+        n_per_relation pairs of each relation, in the order of `RELATIONS`. Of the syntactic ones half ask for number
+        agreement, a quarter for a closing quote, and a quarter for none where no quote is open.
+    """
+    found: dict[str, list[Pair]] = {relation: [] for relation in RELATIONS}
+    index = 0
+    while any(len(some) < n_per_relation for some in found.values()):
+        text, marks = render(Dice(_PAIRS, seed, index))
+        dice = Dice(_WHICH, seed, index)
+        index += 1
+        for relation, some in found.items():
+            turn = _SYNTACTIC_TURNS[len(some) % len(_SYNTACTIC_TURNS)]
+            kinds = turn if relation == "syntactic" else relation_kinds[relation]
+            asked = [mark for mark in marks if mark.kind in kinds and (mark.kind not in "qn" or mark.end < len(text))]
+            if asked and len(some) < n_per_relation:
+                some.append(_pair(relation, text, dice.pick(asked)))
+    return [pair for some in found.values() for pair in some]
+
+
+relation_kinds = {relation: "".join(k for k, r in KINDS.items() if r == relation) for relation in RELATIONS}
+
+
+def _pair(relation: str, text: str, mark: Mark) -> Pair:
+    if mark.kind not in "qn":
+        return Pair(relation, text[: mark.start - 1], " " + text[mark.start : mark.end], " " + mark.wrong)
+    closed, going_on = '."', ". " + text[mark.end :].split(maxsplit=1)[0]
+    right, wrong = (closed, going_on) if mark.kind == "q" else (going_on, closed)
+    return Pair(relation, text[: mark.start - 1], right, wrong)

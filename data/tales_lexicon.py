@@ -1,0 +1,236 @@
+"""The words of the tales: what may fill a slot, and which words belong together.
+
+One idea keeps the corpus honest: the candidates for a slot are interchangeable. Any colour goes with any thing, any
+place with any thing, any name with any job, and every plural stands as often before "was" as every singular, so that
+nothing but the relation itself says which word is right.
+"""
+
+BOYS = ("Tom", "Ben", "Sam", "Jack", "Dan", "Max", "Leo", "Finn", "Hugo", "Paul", "Luke", "Tim", "Ned", "Fred")
+GIRLS = ("Ann", "Mary", "Lucy", "Nora", "Ella", "Kate", "Jane", "Emma", "Sara", "Nina", "Ruth", "Clara", "Molly", "Ida")
+PET_NAMES = ("Rex", "Pip", "Dot", "Bella", "Coco", "Socks", "Bingo", "Patch", "Pepper", "Daisy", "Lucky", "Biscuit")
+PETS = ("dog", "cat", "goat", "pony", "duck", "rabbit", "donkey", "parrot")
+
+COLOURS = ("red", "blue", "green", "yellow", "white", "black", "brown", "pink", "grey", "purple")
+THINGS = (
+    *("kite", "drum", "cup", "lamp", "bag", "hat", "scarf", "coat", "ball", "flag", "sled", "jug", "bowl", "basket"),
+    *("blanket", "bucket", "clock", "whistle", "spoon", "purse", "mirror", "tent", "doll", "rug"),
+)
+PLACES = (
+    *("mill", "well", "bridge", "barn", "gate", "church", "inn", "pond", "lake", "river", "fountain", "stable"),
+    *("school", "market", "wall", "beach"),
+)
+KIN = ("uncle", "aunt", "father", "mother", "brother", "sister", "cousin", "nephew", "niece", "grandmother")
+
+# job: (tools, each good after "the"), (goods, each good after "plenty of")
+JOBS = {
+    "baker": (("oven", "dough"), ("bread", "buns")),
+    "farmer": (("plough", "tractor"), ("corn", "wheat")),
+    "tailor": (("needle", "thimble"), ("shirts", "trousers")),
+    "smith": (("anvil", "forge"), ("nails", "horseshoes")),
+    "painter": (("brush", "easel"), ("paintings", "portraits")),
+    "gardener": (("spade", "rake"), ("roses", "tulips")),
+    "weaver": (("loom", "yarn"), ("cloth", "linen")),
+    "potter": (("kiln", "clay"), ("pots", "vases")),
+    "miner": (("pickaxe", "shovel"), ("coal", "iron")),
+    "fisher": (("net", "hook"), ("fish", "crabs")),
+    "hunter": (("bow", "trap"), ("meat", "furs")),
+    "cook": (("stove", "pan"), ("soup", "stew")),
+    "carpenter": (("saw", "workbench"), ("chairs", "cupboards")),
+    "writer": (("pen", "ink"), ("books", "poems")),
+    "jeweller": (("magnifier", "pliers"), ("rings", "pearls")),
+    "beekeeper": (("hive", "swarm"), ("honey", "wax")),
+}
+SEASONS = {
+    "winter": ("snow", "frost"),
+    "spring": ("blossom", "buds"),
+    "summer": ("sunshine", "bees"),
+    "autumn": ("mushrooms", "acorns"),
+}
+YOUNG = {
+    "cow": ("calf",),
+    "hen": ("chick",),
+    "sheep": ("lamb",),
+    "horse": ("foal",),
+    "pig": ("piglet",),
+    "bear": ("cub",),
+    "deer": ("fawn",),
+    "swan": ("cygnet",),
+}
+SOUNDS = {
+    "frog": ("croaked",),
+    "owl": ("hooted",),
+    "crow": ("cawed",),
+    "mouse": ("squeaked",),
+    "horse": ("neighed",),
+    "sheep": ("bleated",),
+    "pig": ("grunted",),
+    "hen": ("clucked",),
+    "wolf": ("howled",),
+    "cow": ("mooed",),
+}
+
+# Fixed collocations: the words that start one, and the word that must follow.
+COLLOCATIONS = {
+    "once upon a": "time",
+    "all of a": "sudden",
+    "safe and": "sound",
+    "pitch": "dark",
+    "sooner or": "later",
+    "again and": "again",
+    "high and": "low",
+    "little by": "little",
+    "side by": "side",
+    "hand in": "hand",
+    "was wide": "awake",
+    "soon fast": "asleep",
+    "one by": "one",
+    "step by": "step",
+    "bit by": "bit",
+    "peace and": "quiet",
+    "far and": "wide",
+    "cold as": "ice",
+    "as clear as": "day",
+    "quick as a": "flash",
+    "neat and": "tidy",
+    "crystal": "clear",
+    "slowly but": "surely",
+    "sick and": "tired",
+    "face to": "face",
+    "cats and": "dogs",
+    "odds and": "ends",
+    "thick and": "thin",
+    "nick of": "time",
+    "happily ever": "after",
+    "right as": "rain",
+    "as good as": "new",
+    "heart and": "soul",
+    "once and for": "all",
+    "from head to": "toe",
+    "late than": "never",
+    "in broad": "daylight",
+    "short and": "sweet",
+}
+
+# Number agreement, by head noun: (head, heads), preposition, adjectives, ((noun, nouns), ...), predicates.
+AGREEMENT = {
+    "key": (
+        ("key", "keys"),
+        "to",
+        ("old", "small"),
+        (("box", "boxes"), ("chest", "chests")),
+        ("rusty", "lost", "heavy"),
+    ),
+    "door": (
+        ("door", "doors"),
+        "of",
+        ("old", "little"),
+        (("cottage", "cottages"), ("shop", "shops")),
+        ("open", "shut", "broken"),
+    ),
+    "window": (
+        ("window", "windows"),
+        "of",
+        ("old", "big"),
+        (("house", "houses"), ("hall", "halls")),
+        ("open", "shut", "dirty"),
+    ),
+    "road": (
+        ("road", "roads"),
+        "past",
+        ("big", "poor"),
+        (("farm", "farms"), ("castle", "castles")),
+        ("muddy", "empty", "closed"),
+    ),
+    "letter": (
+        ("letter", "letters"),
+        "from",
+        ("kind", "rich"),
+        (("lady", "ladies"), ("prince", "princes")),
+        ("short", "lost", "funny"),
+    ),
+    "branch": (
+        ("branch", "branches"),
+        "above",
+        ("low", "little"),
+        (("roof", "roofs"), ("bench", "benches")),
+        ("bare", "wet", "broken"),
+    ),
+    "boat": (
+        ("boat", "boats"),
+        "near",
+        ("little", "sandy"),
+        (("island", "islands"), ("shore", "shores")),
+        ("empty", "small", "slow"),
+    ),
+    "picture": (
+        ("picture", "pictures"),
+        "of",
+        ("young", "proud"),
+        (("queen", "queens"), ("knight", "knights")),
+        ("pretty", "dusty", "funny"),
+    ),
+    "story": (
+        ("story", "stories"),
+        "about",
+        ("brave", "wild"),
+        (("pirate", "pirates"), ("dragon", "dragons")),
+        ("short", "sad", "funny"),
+    ),
+    "bird": (
+        ("bird", "birds"),
+        "on",
+        ("high", "wooden"),
+        (("fence", "fences"), ("chimney", "chimneys")),
+        ("quiet", "hungry", "small"),
+    ),
+    "flower": (
+        ("flower", "flowers"),
+        "beside",
+        ("narrow", "sunny"),
+        (("path", "paths"), ("stone", "stones")),
+        ("dry", "pretty", "wild"),
+    ),
+    "present": (
+        ("present", "presents"),
+        "for",
+        ("poor", "young"),
+        (("child", "children"), ("woman", "women")),
+        ("ready", "small", "pretty"),
+    ),
+    "cart": (
+        ("cart", "carts"),
+        "behind",
+        ("tall", "busy"),
+        (("hotel", "hotels"), ("station", "stations")),
+        ("full", "empty", "broken"),
+    ),
+}
+NUMBER = {  # noun: 0 singular, 1 plural
+    noun: number
+    for heads, _, _, others, _ in AGREEMENT.values()
+    for nouns in (heads, *others)
+    for number, noun in enumerate(nouns)
+}
+
+# A remark in speech (present) and in the tale itself (past): both end alike, so that the end does not say whether a
+# quote is open.
+REMARKS = (
+    ("There is smoke over the hill", "There was smoke over the hill"),
+    ("There is no time to lose", "There was no time to lose"),
+    ("Something is moving in the bushes", "Something was moving in the bushes"),
+    ("It is too far to walk", "It was too far to walk"),
+    ("Nobody is at home", "Nobody was at home"),
+    ("The water is very deep", "The water was very deep"),
+    ("Someone is at the window", "Someone was at the window"),
+    ("The wind is getting stronger", "The wind was getting stronger"),
+)
+CALM_REMARKS = (
+    ("It is getting late", "It was getting late"),
+    ("The moon is very bright", "The moon was very bright"),
+    ("The fire is still warm", "The fire was still warm"),
+    ("There is work to do", "There was work to do"),
+    ("The stars are out", "The stars were out"),
+    ("It is time to eat", "It was time to eat"),
+    ("The tea is ready", "The tea was ready"),
+    ("It is good to be home", "It was good to be home"),
+)

@@ -1,0 +1,362 @@
+"""The configuration of an experiment: typed, documented, and checked before anything is built or downloaded.
+
+A YAML file gives the values, `--section.key value` overrides them, dataclasses hold them; a field's docstring is its
+documentation in `train.py --help`.
+"""
+
+import dataclasses
+import difflib
+import math
+import re
+import typing
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from data.config import DataConfig
+from errors import InputError
+from model.config import ModelConfig
+
+
+@dataclass
+class SweepConfig:
+    """The sweep: one run for every combination. Only what leaves every parameter's shape alone can be swept."""
+
+    n_head: list[int] = field(default_factory=list)
+    """Head counts H, for instance 1,2,4; each must divide n_embd."""
+
+    seed: list[int] = field(default_factory=lambda: [0])
+    """Seeds of initial weights and batches, 0 or more; runs of one seed start equal and see the same batches."""
+
+    learning_rate: list[float] = field(default_factory=list)
+    """Learning rates, for instance 1e-3,3e-4; empty: train.learning_rate."""
+
+    weight_decay: list[float] = field(default_factory=list)
+    """Weight decays; empty: train.weight_decay."""
+
+
+@dataclass
+class TrainConfig:
+    """Training, the same for every run."""
+
+    max_iters: int = 2000
+    """Training steps of each run, iterations."""
+
+    batch_size: int = 16
+    """Sequences of block_size tokens in a batch of one run."""
+
+    gradient_accumulation_steps: int = 1
+    """Batches whose gradients are averaged for one step."""
+
+    learning_rate: float = 1e-3
+    """Learning rate after the warm-up."""
+
+    min_lr: float | None = None
+    """Learning rate at the end of the cosine decay; null: a tenth of the learning rate."""
+
+    warmup_iters: int = 100
+    """Steps over which the learning rate rises linearly, iterations."""
+
+    lr_decay_iters: int | None = None
+    """Step at which the cosine decay ends, iterations; null: max_iters."""
+
+    weight_decay: float = 0.1
+    """Decoupled weight decay (AdamW) of matrices and embeddings; norms and biases have none."""
+
+    beta1: float = 0.9
+    """AdamW's decay of the gradient average."""
+
+    beta2: float = 0.99
+    """AdamW's decay of the squared-gradient average."""
+
+    grad_clip: float = 1.0
+    """Largest gradient norm of a run, clipped run by run; 0: no clipping."""
+
+    log_interval: int = 10
+    """Steps between lines of training loss in metrics.jsonl, iterations."""
+
+    eval_interval: int = 250
+    """Steps between measurements over the whole validation split, iterations."""
+
+    checkpoint_interval: int = 500
+    """Steps between checkpoints, iterations."""
+
+    stack: int | Literal["auto"] = "auto"
+    """Runs that train at once as one fused model; auto: all of them."""
+
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """Matrix products in fp32 or bf16 (weights and optimizer stay fp32); auto: bf16 on CUDA, fp32 elsewhere."""
+
+
+@dataclass
+class Config:
+    """An experiment."""
+
+    name: str = "experiment"
+    """Name of the experiment: its folder is runs/NAME."""
+
+    model: ModelConfig = field(default_factory=ModelConfig)
+    sweep: SweepConfig = field(default_factory=SweepConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+
+    @property
+    def head_counts(self) -> list[int]:
+        """The H of the experiment in increasing order: the sweep's, or the model's own."""
+        return sorted(self.sweep.n_head or [self.model.n_head or 1])
+
+
+SECTIONS = {"model": ModelConfig, "sweep": SweepConfig, "data": DataConfig, "train": TrainConfig}
+
+
+def keys() -> dict[str, Any]:
+    """Every key of a config as `section.key` (or `name`), with its type."""
+    types = {"name": str}
+    for section, cls in SECTIONS.items():
+        types |= {f"{section}.{name}": hint for name, hint in typing.get_type_hints(cls).items()}
+    return types
+
+
+def parse(argv: Sequence[str], prog: str, description: str, epilog: str, extra: Sequence[tuple[str, dict]] = ()):
+    """Read `CONFIG.yaml [--section.key value …]` and the program's own options.
+
+    Args:
+        extra: the program's own options, as (flag, keyword arguments of add_argument).
+
+    Returns:
+        (Config, namespace): the checked configuration, and the values of the program's own options.
+
+    Raises:
+        InputError: names the key, says what is wrong and what would do.
+        SystemExit: 0, after --help.
+    """
+    parser = _parser(prog, description, epilog, extra)
+    arguments = [_bracket_list(argv, i) for i in range(len(argv))]
+    try:
+        given = parser.parse_args(arguments)
+    except _argument_errors() as error:
+        raise InputError(_explain(str(error), "command line")) from None
+    values = _read_yaml(given.config)
+    try:
+        merged = parser.parse_args(arguments, namespace=parser.parse_object({"config": given.config, **values}))
+    except _argument_errors() as error:
+        raise InputError(_explain(str(error), given.config)) from None
+    config = Config(name=merged.name, **{s: cls(**vars(merged[s])) for s, cls in SECTIONS.items()})
+    check(config)
+    return config, merged
+
+
+def from_dict(values: dict) -> Config:
+    """The Config that `dataclasses.asdict` was taken of (as a run folder's config.yaml holds it)."""
+    sections = {section: cls(**values[section]) for section, cls in SECTIONS.items()}
+    return Config(name=values["name"], **sections)
+
+
+def _argument_errors() -> tuple[type[Exception], ...]:
+    from argparse import ArgumentError
+
+    from jsonargparse import ArgumentError as TypedArgumentError
+
+    return ArgumentError, TypedArgumentError
+
+
+def _parser(prog: str, description: str, epilog: str, extra: Sequence[tuple[str, dict]]):
+    from docstring_parser import parse_from_object
+    from jsonargparse import ArgumentParser, DefaultHelpFormatter
+
+    class Formatter(DefaultHelpFormatter):
+        def add_usage(self, usage, actions, groups, prefix=None):  # a screenful of every key helps nobody
+            super().add_usage(f"{prog} CONFIG.yaml [--section.key value ...]", actions, groups, prefix)
+
+    parser = ArgumentParser(
+        prog=prog, description=description, epilog=epilog, exit_on_error=False, formatter_class=Formatter
+    )
+    parser.add_argument("config", metavar="CONFIG.yaml", help="the experiment, a YAML file; see configs/")
+    for flag, options in extra:
+        parser.add_argument(flag, **options)
+    parser.add_argument("--name", type=str, default=Config.name, help="name of the experiment: its folder is runs/NAME")
+    for section, cls in SECTIONS.items():
+        group = parser.add_argument_group(f"{section}: {cls.__doc__.splitlines()[0]}")
+        documentation = {p.arg_name: p.description.replace("\n", " ") for p in parse_from_object(cls).params}
+        default = cls()
+        for name, hint in typing.get_type_hints(cls).items():
+            group.add_argument(
+                f"--{section}.{name}", type=hint, default=getattr(default, name), help=documentation[name]
+            )
+    return parser
+
+
+def _bracket_list(argv: Sequence[str], i: int) -> str:
+    """`--sweep.n_head 1,4` means the list [1,4]."""
+    listed = {f"--{key}" for key, hint in keys().items() if typing.get_origin(hint) is list}
+    flag, equals, value = argv[i].partition("=")
+    if flag in listed and equals:
+        return f"{flag}=[{value.strip('[]')}]"
+    return f"[{argv[i].strip('[]')}]" if i and argv[i - 1] in listed else argv[i]
+
+
+def _read_yaml(path: str) -> dict:
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"{path}: {reason}; give a YAML config, for instance configs/quickstart.yaml") from None
+    try:
+        values = yaml.safe_load(text)
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f" line {mark.line + 1}:" if mark else ""
+        raise InputError(
+            f"{path}:{line} not valid YAML: {getattr(error, 'problem', None) or 'cannot be read'}"
+        ) from None
+    values = {} if values is None else values
+    if not isinstance(values, dict):
+        raise InputError(f"{path}: a config is a mapping of sections ({', '.join(SECTIONS)}), not {_shown(values)}")
+    for key, section in values.items():
+        if key in SECTIONS:
+            if not isinstance(section, dict):
+                raise InputError(f"{path}: {key} must be a mapping of keys to values, not {_shown(section)}")
+            for name, value in section.items():
+                _known(f"{key}.{name}", path)
+                if value is None and type(None) not in typing.get_args(keys()[f"{key}.{name}"]):
+                    raise InputError(f"{path}: {key}.{name} has no value; it must be {_type_text(f'{key}.{name}')}")
+        else:
+            _known(str(key), path)
+    return values
+
+
+def _known(key: str, where: str) -> None:
+    if key in keys():
+        return
+    if "sweep." in key and f"model.{key.removeprefix('sweep.')}" in keys():
+        raise InputError(
+            f"{where}: {key} cannot be swept: it changes the shapes or the data; "
+            f"sweep {', '.join(SweepConfig.__dataclass_fields__)}, or write one config for each value"
+        )
+    near = difflib.get_close_matches(key, [*keys(), *SECTIONS], n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]}? (train.py --help lists every key)" if near else "train.py --help lists every key"
+    raise InputError(f"{where}: unknown key {key}; {hint}")
+
+
+def _explain(message: str, where: str) -> str:
+    """One line for what the parser complains of."""
+    if found := re.search(r'key "([\w.]+)"', message):
+        value = re.search(r"(?:Got value|Given value): (.*)", message)
+        shown = _shown(value.group(1).strip()) if value else "something else"
+        return f"{where}: {found.group(1)} must be {_type_text(found.group(1))}, got {shown}"
+    if found := re.search(r"(?:unrecognized arguments|ambiguous option): *--([^\s=]+)", message):
+        try:
+            _known(found.group(1), where)
+        except InputError as error:
+            return str(error)
+    if "required" in message and "config" in message:
+        return "give a config, for instance: python train.py configs/quickstart.yaml"
+    return f"{where}: {' '.join(message.split())[:300]}"
+
+
+def _type_text(key: str) -> str:
+    hint = keys().get(key, str)
+    parts = [hint] if typing.get_origin(hint) in (None, list, Literal) else typing.get_args(hint)
+    return " or ".join(_type_name(part) for part in parts)
+
+
+def _type_name(hint: Any) -> str:
+    if typing.get_origin(hint) is Literal:
+        return " or ".join(map(str, typing.get_args(hint)))
+    if typing.get_origin(hint) is list:
+        return "a list of " + {int: "integers", float: "numbers"}[typing.get_args(hint)[0]]
+    names = {int: "an integer", float: "a number", str: "text", bool: "true or false", type(None): "null"}
+    return names[hint]
+
+
+def _shown(value: Any) -> str:
+    text = str(value)
+    return repr(text if len(text) <= 60 else text[:57] + "...")
+
+
+def check(config: Config) -> None:
+    """Check values and their relations.
+
+    Raises:
+        InputError: names the key, the value and what would do.
+    """
+    model, sweep, data = config.model, config.sweep, config.data
+    for key, value in _flat(config).items():
+        values = value if isinstance(value, list) else [value]
+        if any(isinstance(v, float) and not math.isfinite(v) for v in values):
+            raise InputError(f"{key} must be finite, got {value}")
+    positive = (
+        "model.n_layer model.n_embd model.block_size data.vocab_size data.n_stories train.max_iters train.batch_size "
+        "train.gradient_accumulation_steps train.learning_rate train.log_interval train.eval_interval "
+        "train.checkpoint_interval model.n_head train.lr_decay_iters train.stack"
+    )
+    for key in positive.split():
+        value = _flat(config)[key]
+        if isinstance(value, int | float) and value <= 0:
+            raise InputError(f"{key} must be above 0, got {value}")
+    for key in ("train.warmup_iters", "train.weight_decay", "train.grad_clip", "train.min_lr"):
+        value = _flat(config)[key]
+        if value is not None and value < 0:
+            raise InputError(f"{key} must not be below 0, got {value}")
+    for key in ("model.dropout", "train.beta1", "train.beta2"):
+        if not 0 <= _flat(config)[key] < 1:
+            raise InputError(f"{key} must be at least 0 and below 1, got {_flat(config)[key]}")
+    if not 0 < data.val_fraction < 1:
+        raise InputError(f"data.val_fraction must be between 0 and 1, got {data.val_fraction}")
+    _check_sweep(sweep, model)
+    for heads in config.head_counts:
+        if model.n_embd % heads:
+            fitting = [h for h in range(1, model.n_embd + 1) if model.n_embd % h == 0]
+            raise InputError(
+                f"n_head {heads} does not divide n_embd {model.n_embd}; head counts that do: "
+                + ", ".join(map(str, fitting))
+            )
+    if data.source == "text" and not data.path:
+        raise InputError("data.path is needed for source: text; give a file or a glob, --data.path my_text.txt")
+    if data.source == "tales" and data.path:
+        raise InputError("data.path means nothing for source: tales; leave it out, or set data.source to text")
+    if data.tokenizer == "bpe" and data.vocab_size < 257:
+        raise InputError(f"data.vocab_size {data.vocab_size} is too small for bpe: 256 bytes and end-of-text make 257")
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", config.name):
+        raise InputError(
+            f"name {_shown(config.name)} cannot name a folder in runs/: use letters, digits, '.', '_', '-'"
+        )
+
+
+def _check_sweep(sweep: SweepConfig, model: ModelConfig) -> None:
+    if not sweep.n_head and model.n_head is None:
+        raise InputError("sweep.n_head is empty and model.n_head not set; give head counts, --sweep.n_head 1,2,4")
+    if sweep.n_head and model.n_head is not None:
+        raise InputError("both sweep.n_head and model.n_head are set; keep one of them")
+    if not sweep.seed:
+        raise InputError("sweep.seed is empty; give at least one seed, --sweep.seed 0,1,2")
+    for axis, values in dataclasses.asdict(sweep).items():
+        repeated = sorted({v for v in values if values.count(v) > 1})
+        if repeated:
+            raise InputError(f"sweep.{axis} repeats {', '.join(map(str, repeated))}; name each value once")
+    if any(heads <= 0 for heads in sweep.n_head):
+        raise InputError(f"sweep.n_head must be above 0, got {min(sweep.n_head)}")
+    if any(not 0 <= seed < 2**32 for seed in sweep.seed):
+        raise InputError("sweep.seed must be from 0 to 4294967295")
+    if any(lr <= 0 for lr in sweep.learning_rate):
+        raise InputError(f"sweep.learning_rate must be above 0, got {min(sweep.learning_rate)}")
+    if any(decay < 0 for decay in sweep.weight_decay):
+        raise InputError(f"sweep.weight_decay must not be below 0, got {min(sweep.weight_decay)}")
+
+
+def _flat(config: Config) -> dict[str, Any]:
+    """{section.key: value}."""
+    return {
+        f"{section}.{name}": value
+        for section in SECTIONS
+        for name, value in dataclasses.asdict(getattr(config, section)).items()
+    }
+
+
+def differences(old: Config, new: Config, but: Sequence[str] = ()) -> list[str]:
+    """The keys in which two configs differ, each as `key: old → new`, leaving out the keys named in `but`."""
+    before, after = _flat(old) | {"name": old.name}, _flat(new) | {"name": new.name}
+    return [f"{key}: {before[key]} → {after[key]}" for key in after if before[key] != after[key] and key not in but]

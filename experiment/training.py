@@ -1,0 +1,295 @@
+"""The training loop: every run of a stack takes its step at the same time.
+
+Next batch, forward, backward, clip, step, log. The loop never waits for the device except where a number is shown,
+measured or saved.
+"""
+
+import hashlib
+import json
+import math
+import signal
+import time
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from data.batches import batch, validation_windows
+from data.config import RELATIONS
+from data.packed import Dataset
+from errors import Interrupted
+from experiment import checkpoint
+from experiment.config import Config, TrainConfig
+from experiment.folder import Run, checkpoint_iteration
+from experiment.optimizer import StackedAdamW, learning_rate_factor
+from files import write_text
+from model.gpt import GPT
+
+EVAL_LOGITS = 2**24  # logits at once in a measurement: 64 MiB of fp32
+
+
+class Batches:
+    """Training batches of a stack on its device: a function of the iteration alone, drawn once for each seed."""
+
+    def __init__(self, dataset: Dataset, runs: Sequence[Run], config: Config, device: torch.device):
+        self.tokens = dataset.train
+        self.seeds = sorted({run.seed for run in runs})
+        self.row = torch.tensor([self.seeds.index(run.seed) for run in runs], device=device)
+        self.batch_size = config.train.batch_size * config.train.gradient_accumulation_steps
+        self.block_size = config.model.block_size
+        self.device = device
+
+    def __call__(self, iteration: int) -> Tensor:
+        """Windows (R, gradient_accumulation_steps · B, T + 1), int64."""
+        windows = torch.from_numpy(batch(self.tokens, self.seeds, iteration, self.batch_size, self.block_size))
+        if self.device.type == "cuda":
+            windows = windows.pin_memory()
+        return windows.to(self.device, non_blocking=True)[self.row]
+
+
+class Validation:
+    """The whole validation split, the same windows for every run."""
+
+    def __init__(self, dataset: Dataset, block_size: int, device: torch.device):
+        x, y = validation_windows(dataset.val, block_size)
+        self.x, self.y = torch.from_numpy(x).to(device), torch.from_numpy(y).to(device)  # (N, T)
+        codes = torch.zeros_like(self.y)
+        if dataset.val_relations is not None:
+            codes = torch.from_numpy(validation_windows(dataset.val_relations, block_size)[1]).to(device)
+        self.groups = torch.stack([self.y >= 0] + [codes == i + 1 for i in range(len(RELATIONS))]).float()  # (5, N, T)
+        self.tagged = dataset.val_relations is not None
+
+    @torch.no_grad()
+    def __call__(self, model: GPT, autocast: Callable) -> tuple[list[float], list[dict[str, float]]]:
+        """Mean loss of each of R runs, nats a token: over all tokens, and over those of each relation (tales)."""
+        n_run = len(model.n_head)
+        size = max(1, EVAL_LOGITS // (n_run * self.x.shape[1] * model.vocab_size))
+        model.eval()
+        sums = []
+        for x, y, groups in zip(self.x.split(size), self.y.split(size), self.groups.split(size, dim=1), strict=True):
+            with autocast():
+                losses = model.token_losses(x.expand(n_run, -1, -1), y.expand(n_run, -1, -1))
+            sums.append(torch.einsum("rnt,gnt->rg", losses.float(), groups))
+        model.train()
+        counts = self.groups.sum((1, 2), dtype=torch.float32).cpu().double()
+        means = (torch.stack(sums).cpu().double().sum(0) / counts).tolist()  # (R, 5)
+        relations = [dict(zip(RELATIONS, row[1:], strict=True)) if self.tagged else {} for row in means]
+        return [row[0] for row in means], relations
+
+
+class Metrics:
+    """metrics.jsonl of one run: a line a logged step."""
+
+    def __init__(self, run: Run, iteration: int):
+        """Keep the lines up to `iteration`; the steps after it will be made again."""
+        run.path.mkdir(parents=True, exist_ok=True)
+        self.path = run.path / "metrics.jsonl"
+        kept = []
+        if self.path.exists() and iteration:
+            for line in self.path.read_text(encoding="utf-8").splitlines():
+                try:
+                    if json.loads(line)["iter"] > iteration:
+                        break
+                except (ValueError, KeyError):
+                    break  # a line cut short by a kill: all good ones stand before it
+                kept.append(line + "\n")
+        write_text(self.path, "".join(kept))
+
+    def write(self, line: dict) -> None:
+        finite = {key: _finite(value) for key, value in line.items()}
+        with open(self.path, "a", encoding="utf-8") as file:
+            file.write(json.dumps(finite, allow_nan=False) + "\n")
+
+
+def _finite(value):
+    """The value with null in place of NaN and infinity, which JSON does not have."""
+    if isinstance(value, dict):
+        return {key: _finite(v) for key, v in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+class Signals:
+    """While active, SIGINT and SIGTERM only set `received`; a second one ends the program at once."""
+
+    received: int | None = None
+
+    def __enter__(self) -> "Signals":
+        self.previous = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *_) -> None:
+        for number, handler in self.previous.items():
+            signal.signal(number, handler)
+
+    def _note(self, number: int, _frame) -> None:
+        self.received = number
+        for other in self.previous:
+            signal.signal(other, signal.SIG_DFL)
+
+
+class Stack:
+    """Some runs of an experiment that train at once, from the step that all of them have reached.
+
+    Args:
+        runs: their head counts in order.
+        start: the step to go on from; every run has a checkpoint of it, unless it is 0.
+        precision: "fp32" or "bf16".
+    """
+
+    def __init__(
+        self, runs: Sequence[Run], config: Config, dataset: Dataset, device: torch.device, precision: str, start: int
+    ):
+        self.runs, self.config, self.device, self.start = runs, config, device, start
+        self.eot = dataset.tokenizer.eot
+        self.model = GPT(config.model, dataset.tokenizer.vocab_size, [run.n_head for run in runs]).to(device)
+        self.model.init_weights([run.seed for run in runs])
+        self.optimizer = _optimizer(self.model, runs, config.train)
+        self.states = [checkpoint.load(run, self.model, self.optimizer, place, start) for place, run in enumerate(runs)]
+        if any(state.diverged is not None for state in self.states):
+            self.optimizer.alive.copy_(torch.tensor([state.diverged is None for state in self.states]))
+        self.metrics = [Metrics(run, start) for run in runs]
+        self.batches = Batches(dataset, runs, config, device)
+        self.precision = precision
+        self.loss_sum = torch.tensor([state.loss_sum for state in self.states], device=device)  # since the last line
+        self.loss_count = self.states[0].loss_count
+        self.norms = torch.zeros(len(runs), device=device)
+        self.iteration = start
+
+    def autocast(self):
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16")
+
+    def train(self, validation: Validation, say: Callable[[str], object], position: str = "") -> None:
+        """Train to the end, with a bar on the terminal; write metrics and checkpoints.
+
+        Raises:
+            Interrupted: after a checkpoint, where SIGINT or SIGTERM came.
+        """
+        train = self.config.train
+        tokens_per_step = self.batches.batch_size * self.batches.block_size
+        began = time.monotonic() - self.states[0].seconds
+        bar = tqdm(
+            total=train.max_iters, initial=self.start, unit="iter", disable=None, dynamic_ncols=True, desc=position
+        )
+        with Signals() as signals, bar:
+            if self.start == 0:
+                self._log(self._measure(validation, say), tokens_per_step, began)
+            for iteration in range(self.start, train.max_iters):
+                self.step(iteration)
+                done = self.iteration = iteration + 1
+                bar.update()
+                last = done == train.max_iters
+                if measure := done % train.eval_interval == 0 or last:
+                    self._log(self._measure(validation, say), tokens_per_step, began)
+                elif done % train.log_interval == 0:
+                    self._log(None, tokens_per_step, began)
+                if measure or done % train.log_interval == 0:
+                    bar.set_postfix_str(self._postfix(bar, tokens_per_step))
+                if signals.received or last or done % train.checkpoint_interval == 0:
+                    self._save(tokens_per_step, time.monotonic() - began)
+                if signals.received and not last:
+                    name = signal.Signals(signals.received).name
+                    raise Interrupted(
+                        f"{name} at iteration {done} of {train.max_iters}: checkpoint written; "
+                        "the same command goes on from here",
+                        128 + signals.received,
+                    )
+
+    def step(self, iteration: int) -> None:
+        """One training step of every run."""
+        train = self.config.train
+        windows = self.batches(iteration)
+        losses = torch.zeros(len(self.runs), device=self.device)
+        self.optimizer.zero_grad()
+        for micro, part in enumerate(windows.split(train.batch_size, dim=1)):
+            if self.config.model.dropout > 0:
+                self.model.set_dropout_keys(self._dropout_keys(iteration, micro))
+            with self.autocast():
+                loss = self.model.loss(part[:, :, :-1], part[:, :, 1:]) / train.gradient_accumulation_steps  # (R,)
+            loss.sum().backward()
+            losses += loss.detach()
+        self.norms = self.optimizer.step(self._factors(iteration), losses)
+        self.loss_sum += losses
+        self.loss_count += 1
+
+    def _factors(self, iteration: int) -> Tensor:
+        train = self.config.train
+        decay_iters = train.lr_decay_iters or train.max_iters
+        floors = [0.1 if train.min_lr is None else train.min_lr / run.learning_rate for run in self.runs]
+        factors = [learning_rate_factor(iteration, train.warmup_iters, decay_iters, floor) for floor in floors]
+        return torch.tensor(factors, device=self.device)
+
+    def _dropout_keys(self, iteration: int, micro: int) -> Tensor:
+        digests = [hashlib.blake2b(f"{r.seed} {iteration} {micro}".encode(), digest_size=4) for r in self.runs]
+        return torch.tensor([int.from_bytes(d.digest(), "little") for d in digests], device=self.device)
+
+    def _measure(self, validation: Validation, say: Callable) -> list[dict]:
+        losses, relations = validation(self.model, self.autocast)
+        by_head = {}
+        for run, loss in zip(self.runs, losses, strict=True):
+            by_head.setdefault(run.n_head, []).append(loss)
+        shown = "  ".join(f"H={heads} {np.mean(values):.4f}" for heads, values in by_head.items())
+        say(f"iter {self.iteration:>5}: val loss  {shown}")
+        return [
+            {"val_loss": loss} | ({"val_loss_by_relation": relation} if relation else {})
+            for loss, relation in zip(losses, relations, strict=True)
+        ]
+
+    def _log(self, measured: list[dict] | None, tokens_per_step: int, began: float) -> None:
+        """Write a line for every run, and note which runs have diverged."""
+        means = (self.loss_sum / max(1, self.loss_count)).tolist()
+        norms, rates, alive = self.norms.tolist(), self.optimizer.rates.tolist(), self.optimizer.alive.tolist()
+        seconds = round(time.monotonic() - began, 3)
+        for r, state in enumerate(self.states):
+            if not alive[r] and state.diverged is None:
+                state.diverged = self.iteration
+            line = {"iter": self.iteration, "tokens": self.iteration * tokens_per_step, "seconds": seconds}
+            if self.loss_count:
+                line |= {"train_loss": means[r], "grad_norm": norms[r], "lr": rates[r]}
+            if state.diverged is not None:
+                line["diverged"] = state.diverged
+            self.metrics[r].write(line | (measured[r] if measured else {}))
+        self.shown = means if self.loss_count else None
+        self.loss_sum.zero_()
+        self.loss_count = 0
+
+    def _postfix(self, bar: tqdm, tokens_per_step: int) -> str:
+        by_head = {}
+        for run, loss in zip(self.runs, self.shown or [], strict=False):
+            by_head.setdefault(run.n_head, []).append(loss)
+        losses = " ".join(f"H{heads} {np.mean(values):.2f}" for heads, values in by_head.items())
+        rate = (bar.format_dict["rate"] or 0) * tokens_per_step * len(self.runs)
+        return f"{losses}, {rate:,.0f} tokens/s"
+
+    def _save(self, tokens_per_step: int, seconds: float) -> None:
+        sums = self.loss_sum.tolist()
+        for r, (run, state) in enumerate(zip(self.runs, self.states, strict=True)):
+            state.iteration, state.tokens, state.seconds = self.iteration, self.iteration * tokens_per_step, seconds
+            state.loss_sum, state.loss_count = sums[r] if math.isfinite(sums[r]) else 0.0, self.loss_count
+            checkpoint.save(run, self.model, self.optimizer, r, state, self.eot)
+
+
+def _optimizer(model: GPT, runs: Sequence[Run], train: TrainConfig) -> StackedAdamW:
+    rates, decays = [run.learning_rate for run in runs], [run.weight_decay for run in runs]
+    return StackedAdamW(model, rates, decays, (train.beta1, train.beta2), train.grad_clip)
+
+
+def plan(runs: Sequence[Run], stack_size: int) -> list[tuple[list[Run], int]]:
+    """Which unfinished runs train together, and the step that each stack goes on from.
+
+    Runs are cut into stacks in their order. A stack goes on from the newest step of which all its runs have a
+    checkpoint; runs with no step in common are parted.
+    """
+    waiting = [run for run in runs if not run.finished]
+    stacks = []
+    for first in range(0, len(waiting), stack_size):
+        together = waiting[first : first + stack_size]
+        reached = [{checkpoint_iteration(p) for p in run.checkpoints()} or {0} for run in together]
+        if common := set.intersection(*reached):
+            stacks.append((together, max(common)))
+        else:
+            for step in sorted({max(steps) for steps in reached}):
+                same = [run for run, steps in zip(together, reached, strict=True) if max(steps) == step]
+                stacks.append((same, step))
+    return stacks

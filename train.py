@@ -1,0 +1,50 @@
+"""Train a head-count sweep: python train.py configs/quickstart.yaml [--section.key value ...]"""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import errors
+from experiment.config import parse
+
+DESCRIPTION = "Train GPTs that differ in their number of attention heads, side by side, as one fused model."
+EPILOG = (
+    "The same command again continues an unfinished experiment. "
+    "Exit status: 0 done, 1 failed while working, 2 bad usage or input, 130 or 143 interrupted after a checkpoint."
+)
+OPTIONS = [
+    ("--out_dir", {"type": str, "default": None, "help": "the experiment's folder; default runs/NAME"}),
+    ("--device", {"type": str, "default": "auto", "help": "auto (cuda, else mps, else cpu), cpu, cuda, cuda:1 or mps"}),
+    (
+        "--describe",
+        {
+            "action": "store_true",
+            "default": False,
+            "help": "train nothing: show the shapes through one block, the parameters, and what each H costs",
+        },
+    ),
+]
+
+
+def main(argv: Sequence[str]) -> None:
+    config, options = parse(argv, "train.py", DESCRIPTION, EPILOG, OPTIONS)
+    path = Path(options.out_dir or Path("runs") / config.name)
+    # torch takes seconds to import: --help and a mistake in the config need none of it
+    if options.describe:
+        from experiment.describe import description
+
+        print(description(config))
+        return
+    from tqdm import tqdm
+
+    from experiment.run import train_experiment
+    from experiment.table import result_table
+
+    experiment = train_experiment(config, path, options.device, say=lambda text: tqdm.write(text, file=sys.stdout))
+    print(f"\n{result_table(experiment)}\n")
+    print("sample from it:   python sample.py", path)
+    print("compare the runs: python compare.py", path)
+
+
+if __name__ == "__main__":
+    sys.exit(errors.guard("train.py", main, sys.argv[1:]))
