@@ -5,13 +5,12 @@ figures/ and report.json. Libraries are loaded only once there is work to do, so
 """
 
 import argparse
-import json
 import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from errors import guard
+from errors import ArgumentParser, guard
 
 EPILOG = """\
 examples:
@@ -26,7 +25,7 @@ out and named. exit status: 0 done, 1 failed while working, 2 bad usage or input
 
 
 def parser() -> argparse.ArgumentParser:
-    result = argparse.ArgumentParser(
+    result = ArgumentParser(
         prog="compare.py",
         description="Compare head-count runs: loss by number of heads H, with paired differences and error bars.",
         epilog=EPILOG,
@@ -44,9 +43,10 @@ def main(argv: Sequence[str]) -> None:
     """Compare, print and write. Raises InputError for folders that are no experiments and an H that was not run."""
     options = parser().parse_args(argv)
     from analysis.collect import collect
-    from analysis.figures import draw, write
+    from analysis.figures import draw
     from analysis.summary import summarize
     from analysis.text import report_text
+    from files import write_json
 
     studies, notes = collect(options.runs)
     report = {"format": 1, "notes": notes, "studies": [summarize(study, options.reference) for study in studies]}
@@ -60,12 +60,12 @@ def main(argv: Sequence[str]) -> None:
             if len(groups) > 1:
                 suffix += f"-lr{rate:g}-wd{decay:g}"
                 title += f", learning rate {rate:g}, weight decay {decay:g}"
-            figures += draw(runs, out / "figures", title, suffix)
+            figures += draw(runs, out / "figures", title, suffix, options.reference)
     report["figures"] = [path.relative_to(out).as_posix() for path in figures]
-    text = json.dumps(report, indent=1, allow_nan=False) + "\n"
-    write(out / "report.json", text.encode())
+    out.mkdir(parents=True, exist_ok=True)
+    write_json(out / "report.json", report)
     if options.json:
-        sys.stdout.write(text)
+        print((out / "report.json").read_text(encoding="utf-8"), end="")
         return
     print(report_text(report, shutil.get_terminal_size((100, 24)).columns))
     print(f"\nWrote {out / 'report.json'}" + (f" and {len(figures)} figures in {out / 'figures'}" if figures else ""))

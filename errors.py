@@ -4,6 +4,7 @@ Exit status, the same for train.py, sample.py and compare.py:
 0 done · 1 failed while working · 2 bad usage, configuration or input · 130 / 143 interrupted after a checkpoint.
 """
 
+import argparse
 import sys
 from collections.abc import Callable, Sequence
 
@@ -26,6 +27,13 @@ class Interrupted(Exception):
     def __init__(self, message: str, status: int):
         super().__init__(message)
         self.status = status
+
+
+class ArgumentParser(argparse.ArgumentParser):
+    """argparse's parser, whose complaints are InputErrors of one line."""
+
+    def error(self, message: str):
+        raise InputError(f"{message} (see {self.prog} --help)")
 
 
 def guard(program: str, main: Callable[[Sequence[str]], None], argv: Sequence[str]) -> int:

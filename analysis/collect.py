@@ -11,13 +11,12 @@ from pathlib import Path
 
 from analysis.runs import RunCurve, Study
 from errors import InputError
-from experiment.folder import Experiment
+from experiment.folder import MAY_CHANGE, Experiment, Run
 
-# What a run has for itself, or what moves work about without changing what is learned.
-OWN = {"name", "out_dir", "model.n_head", "train.learning_rate", "train.weight_decay"}
-NEUTRAL = {"model.attention", "train.checkpoint_interval", "train.keep_checkpoints", "train.device", "train.compile"}
-# Stands for the corpus where the data hash is known: the same text under another path is the same text.
-BY_HASH = {"data.source", "data.path", "data.n_stories"}
+OWN = ("name", "model.n_head", "train.learning_rate", "train.weight_decay")
+"""Keys that each experiment or run has for itself."""
+NEUTRAL = (*MAY_CHANGE, "model.attention", "train.log_interval", "train.precision")
+"""Keys that change no loss. Of precision, what was used is compared, not what was asked for ("auto")."""
 
 
 def collect(folders: Sequence[str | Path]) -> tuple[list[Study], list[str]]:
@@ -52,10 +51,8 @@ def settings(experiment: Experiment) -> dict[str, object]:
             continue
         fields = value.items() if isinstance(value, dict) else [(None, value)]
         flat.update({f"{section}.{key}" if key else section: v for key, v in fields})
-    data_hash = experiment.environment.get("data_hash")
-    dropped = OWN | NEUTRAL | (BY_HASH if data_hash else set())
-    kept = {key: value for key, value in flat.items() if key not in dropped}
-    return kept | {"data_hash": data_hash, "precision": experiment.environment.get("precision")}
+    used = {key: experiment.environment.get(key) for key in ("data_hash", "precision")}
+    return {key: value for key, value in flat.items() if key not in OWN + NEUTRAL} | used
 
 
 def study(agreed: dict[str, object], members: list[tuple[str, Experiment]]) -> Study:
@@ -74,10 +71,11 @@ def study(agreed: dict[str, object], members: list[tuple[str, Experiment]]) -> S
                 notes.append(f"{before.experiment}/{before.name} left out: {before.left_out()}; {folder} has it whole")
             seen[key] = curve
             runs.append(curve)
+    reasons: dict[tuple[str, str], list[str]] = {}
     for curve in runs:
-        why = curve.left_out()
-        if why:
-            notes.append(f"{curve.experiment}/{curve.name} left out: {why}")
+        if why := curve.left_out():
+            reasons.setdefault((curve.experiment, why), []).append(curve.name)
+    notes += [f"{folder}: left out, {why}: {', '.join(names)}" for (folder, why), names in reasons.items()]
     first = members[0][1]
     tokens, size = (first.environment.get(key) for key in ("val_tokens", "val_bytes"))
     return Study(
@@ -94,7 +92,7 @@ def study(agreed: dict[str, object], members: list[tuple[str, Experiment]]) -> S
     )
 
 
-def run_curve(folder: str, run) -> RunCurve:
+def run_curve(folder: str, run: Run) -> RunCurve:
     """One run's metrics as lists. Raises InputError where a line lacks a key."""
     try:
         lines = run.metrics()

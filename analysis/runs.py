@@ -1,4 +1,4 @@
-"""The plain tables that statistics, text and figures work on: one RunCurve a run, one Study a set of comparable runs."""
+"""The plain tables that statistics, text and figures work on: a RunCurve for a run, a Study for runs that compare."""
 
 import math
 from collections.abc import Iterable

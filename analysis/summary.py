@@ -132,16 +132,19 @@ def sentence(heads: dict[int, list[RunCurve]], comparison: Comparison | None, na
     if not comparison.family:
         count = max(len(d.seeds) for d in comparison.differences)
         why = "one common seed" if count else "no common seed"
-        return f"{level}, but nothing can be concluded from {why}: run at least two, better five (--sweep.seed 0,1,2)."
+        return f"{level}, but nothing can be concluded from {why}: train with five or so (--sweep.seed 0,1,2,3,4)."
     told = []
-    for d in comparison.differences:
-        if d.different:
-            side, size = "worse" if d.estimate.mean > 0 else "better", abs(d.estimate.mean)
-            told.append(f"H = {d.n_head} is {side} by {size:.4f} ± {comparison.half_width(d):.4f} ({p_text(d.p_holm)})")
+    for side, sign in (("worse", 1), ("better", -1)):
+        sure = [d for d in comparison.differences if d.different and d.estimate.mean * sign > 0]
+        by = [f"by {abs(d.estimate.mean):.4f} ± {comparison.half_width(d):.4f} ({p_text(d.p_holm)})" for d in sure]
+        if sure:
+            first, *others = [f"H = {d.n_head} {size}" for d, size in zip(sure, by, strict=True)]
+            told.append(", ".join([first.replace(" by", f" is {side} by", 1), *others]))
     open_ = [d for d in comparison.differences if not d.different and d.p_holm is not None]
     for count in sorted({len(d.seeds) for d in open_}):
         names = listed([f"H = {d.n_head}" for d in open_ if len(d.seeds) == count])
-        told.append(f"{names} cannot be told apart from it with these {count} seeds")
+        advice = " (more seeds narrow the intervals: --sweep.seed 0,1,2,3,4)" if count < 5 else ""
+        told.append(f"{names} cannot be told apart from it with these {count} seeds{advice}")
     untested = [f"H = {d.n_head}" for d in comparison.differences if d.p_holm is None]
     if untested:
         told.append(f"{listed(untested)} not tested: fewer than two common seeds")

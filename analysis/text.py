@@ -50,7 +50,7 @@ def group_parts(group: dict, width: int) -> list[str]:
     return [
         part
         for part in (
-            table(columns, rows, width) + "\n" + legend,
+            table(columns, rows, width) + "\n" + textwrap.fill(legend, width),
             differences_text(group, width),
             relations_text(heads, width),
             textwrap.fill(group["sentence"], width),
@@ -103,7 +103,7 @@ def relations_text(heads: Sequence[dict], width: int) -> str:
         for row in heads
     ]
     legend = "Final validation loss on words of each relation: a description, not tested."
-    return table(["H", *(name.replace("_", "-") for name in names)], rows, width) + "\n" + legend
+    return table(["H", *(name.replace("_", "-") for name in names)], rows, width) + "\n" + textwrap.fill(legend, width)
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> str:

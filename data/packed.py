@@ -16,6 +16,7 @@ document does opens with one: every document is predicted from its first charact
 import contextlib
 import hashlib
 import json
+import math
 import os
 import shutil
 import sys
@@ -48,7 +49,7 @@ class Dataset:
     val: np.ndarray
     """Validation tokens (N,), of the same type."""
     val_relations: np.ndarray | None
-    """For tales, uint8 (N,): 1 + its place in RELATIONS where a validation token overlaps a tagged range, 0 elsewhere."""
+    """For tales, uint8 (N,): 1 + place in RELATIONS where a validation token overlaps a tagged range, 0 elsewhere."""
     train_chars: int
     val_chars: int
     val_bytes: int
@@ -86,27 +87,28 @@ def prepare(config: DataConfig, cache_dir: Path | None = None, progress: bool = 
             return load(folder)
         except InputError as error:
             print(f"{error}; building it again", file=sys.stderr)
-            aside = cache / f".damaged-{os.getpid()}-{key}"
+            aside = cache / f".building-{os.getpid()}-{key}"
             with contextlib.suppress(FileNotFoundError):  # another process saw it too
                 os.rename(folder, aside)
             shutil.rmtree(aside, ignore_errors=True)
+    building = None
     try:
         cache.mkdir(parents=True, exist_ok=True)
         _sweep(cache)
         building = Path(tempfile.mkdtemp(prefix=".building-", dir=cache))
-    except OSError as error:
-        raise WorkError(
-            f"cannot write to the cache folder {cache}: {error.strerror}; set HEADCOUNT_CACHE to another"
-        ) from None
-    try:
         _build(config, corpus, building, progress)
         try:
             os.rename(building, folder)
         except OSError:  # another process was first, with the same content
             if not folder.exists():
                 raise
+    except OSError as error:
+        raise WorkError(
+            f"cannot write to the cache folder {cache}: {error.strerror}; make room, or set HEADCOUNT_CACHE to another"
+        ) from None
     finally:
-        shutil.rmtree(building, ignore_errors=True)
+        if building:
+            shutil.rmtree(building, ignore_errors=True)
     return load(folder)
 
 
@@ -146,22 +148,22 @@ def _key(config: DataConfig, corpus: Tales | Text) -> str:
 
 def _build(config: DataConfig, corpus: Tales | Text, folder: Path, progress: bool) -> None:
     """Read the corpus twice: to learn the tokenizer and where to split, then to write the tokens."""
+    from tqdm import tqdm
+
     sizes: list[int] = []
-    if config.tokenizer == "char":
-        tokenizer = CharTokenizer.train(_measured(corpus, sizes))
-    else:
-        tokenizer = BPETokenizer.train(_measured(corpus, sizes, TRAIN_CHARS), config.vocab_size)
+    bar_settings = {"unit": "char", "unit_scale": True, "disable": None if progress else True}  # None: if no terminal
+    with tqdm(desc="reading", **bar_settings) as bar:
+        if config.tokenizer == "char":
+            tokenizer = CharTokenizer.train(_measured(corpus, sizes, bar))
+        else:
+            tokenizer = BPETokenizer.train(_measured(corpus, sizes, bar, TRAIN_CHARS), config.vocab_size)
     split = _split(sizes, config.val_fraction, whole=corpus.tagged)
     tokenizer.save(folder / "tokenizer")
     dtype = np.min_scalar_type(tokenizer.vocab_size - 1)
     counts = {"n_documents": len(sizes), "val_chars": sum(sizes[split[0] :]) - split[1], "val_bytes": 0}
     counts["train_chars"] = sum(sizes) - counts["val_chars"]
-
-    from tqdm import tqdm
-
-    disable = None if progress else True  # None: where stderr is no terminal
     with (
-        tqdm(total=sum(sizes), desc="tokenising", unit="char", unit_scale=True, disable=disable) as bar,
+        tqdm(desc="tokenising", total=sum(sizes), **bar_settings) as bar,
         open(folder / "train.bin", "wb") as train,
         open(folder / "val.bin", "wb") as val,
         open(folder / "val_relations.bin", "wb") as relations,
@@ -172,9 +174,10 @@ def _build(config: DataConfig, corpus: Tales | Text, folder: Path, progress: boo
                 val.write(dtype.type(tokenizer.eot).tobytes())
                 relations.write(b"\0")
         for in_val, texts, spans, ends in _batches(corpus, split):
-            ids, lengths = _encode(tokenizer, texts, ends)
+            ids = _encode(tokenizer, texts, ends)
             (val if in_val else train).write(ids.astype(dtype).tobytes())
             if in_val:
+                lengths = tokenizer.token_bytes(ids)
                 counts["val_bytes"] += int(lengths.sum())
                 relations.write(_align(lengths, texts, spans).tobytes())
             bar.update(sum(map(len, texts)))
@@ -190,13 +193,14 @@ def _build(config: DataConfig, corpus: Tales | Text, folder: Path, progress: boo
         _fsync(path)
 
 
-def _measured(corpus: Tales | Text, sizes: list[int], limit: int | None = None) -> Iterator[str]:
-    """Every document's text, or of a corpus over `limit` characters the same leading share of each; and their `sizes`."""
+def _measured(corpus: Tales | Text, sizes: list[int], bar, limit: int | None = None) -> Iterator[str]:
+    """Every document's text, or of a corpus over `limit` characters the same leading share of each. Fills `sizes`."""
     share = min(1.0, limit / corpus.n_bytes) if limit and corpus.n_bytes else 1.0
     left = limit
     for document in corpus.documents():
         sizes.append(len(document.text))
-        text = document.text if left is None else document.text[: min(left, -int(-share * len(document.text) // 1))]
+        bar.update(len(document.text))
+        text = document.text if left is None else document.text[: min(left, math.ceil(share * len(document.text)))]
         if left is not None:
             left -= len(text)
         if text:
@@ -250,14 +254,13 @@ def _batches(corpus: Tales | Text, split: tuple[int, int]) -> Iterator[tuple[boo
     yield now, texts, spans, ends
 
 
-def _encode(tokenizer: Tokenizer, texts: list[str], ends: list[bool]) -> tuple[np.ndarray, np.ndarray]:
-    """Ids of the texts, one after another, with end-of-text after those that end a document; and their byte lengths."""
+def _encode(tokenizer: Tokenizer, texts: list[str], ends: list[bool]) -> np.ndarray:
+    """Ids of the texts, one after another, with end-of-text after those that end a document."""
     eot = np.array([] if tokenizer.eot is None else [tokenizer.eot], dtype=np.uint32)
     encoded = tokenizer.encode_batch(texts)
-    ids = np.concatenate(
+    return np.concatenate(
         [part for text, end in zip(encoded, ends, strict=True) for part in ((text, eot) if end else (text,))]
     )
-    return ids, tokenizer.token_bytes(ids)
 
 
 def _align(lengths: np.ndarray, texts: list[str], spans: list[tuple]) -> np.ndarray:

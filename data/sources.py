@@ -13,12 +13,14 @@ import hashlib
 import os
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
 from data.config import DataConfig
 from errors import InputError
+
+KEPT_STORIES = 50_000  # about 80 MB; telling a story takes longer than all else that is done to it
 
 
 class Document(NamedTuple):
@@ -34,14 +36,25 @@ class Tales:
 
     n_stories: int
     fingerprint: str
+    told: list[Document] = field(default_factory=list, repr=False)
     tagged = True
     n_bytes = 0  # not known before they are told
 
     def documents(self) -> Iterator[Document]:
-        """Yield every story, in order, the same ones each time."""
+        """Yield every story, in order, the same ones each time; up to KEPT_STORIES are told once and kept in memory."""
         from data import tales
 
-        return (Document(story.text, story.spans) for story in tales.stories(self.n_stories))
+        if self.told:
+            return iter(self.told)
+        telling = (Document(story.text, story.spans) for story in tales.stories(self.n_stories))
+        return telling if self.n_stories > KEPT_STORIES else self._keep(telling)
+
+    def _keep(self, telling: Iterator[Document]) -> Iterator[Document]:
+        told = []
+        for document in telling:
+            told.append(document)
+            yield document
+        self.told[:] = told
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,27 @@
 """The embedded corpus: English micro-stories that know which relation decides their words.
 
-A story is a function of (seed, index), the same on every platform and Python version. A sample, `story(0, SAMPLE)`:
+A story is a function of (seed, index), the same on every platform and Python version. A sample, `story(0, 359)`:
 
-SAMPLE_TEXT
+    Many years ago a brave hunter called Jack lived on a small island.
+    Emma, an old friend, was often there to help.
+    Jack had a pink jug and a grey doll.
+    One night a thief came to town.
+    Someone had thrown a pink flower into the street.
+    All of a sudden a dog began to bark.
+             ^^^^^^ local: it follows "all of a"
+    From far away the hen on the hill clucked.
+                                      ^^^^^^^ semantic: so do hens
+    Jack said, "They say the carts behind the busy hotel are empty."
+                                                         ^^^ syntactic: the carts, not the hotel
+                                                                   ^ syntactic: the quote was open
+    The thief said sorry and went away once and for all.
+                                                    ^^^ local
+    Later Jack cleaned the doll until it was grey again.
+                                             ^^^^ long_range: the jug was pink, and the flower too
+    That night Jack was soon fast asleep.
+                                  ^^^^^^ local
 
-A language model learns nothing of the tags. They say, word by word, on which kind of relation it fails, and `pairs` asks it
+A language model never sees the tags. They say, word by word, on which kind of relation it fails, and `pairs` asks it
 directly: which of two continuations, only one of which keeps the relation, does it find more likely?
 
 Words within two words' reach decide nothing but `local`: the candidates for every other decisive word are drawn alike,
@@ -22,6 +39,7 @@ from data.tales_grammar import KINDS, Dice, Mark, render
 __all__ = ["Check", "Pair", "Span", "Story", "check", "pairs", "stories", "story"]
 
 _STORIES, _PAIRS, _WHICH = range(3)  # streams of numbers that never meet
+_KINDS_OF = {relation: [kind for kind, its in KINDS.items() if its == relation] for relation in RELATIONS}
 _SYNTACTIC_TURNS = ("a", "q", "a", "n")
 
 
@@ -84,14 +102,11 @@ def pairs(n_per_relation: int, seed: int) -> list[Pair]:
         index += 1
         for relation, some in found.items():
             turn = _SYNTACTIC_TURNS[len(some) % len(_SYNTACTIC_TURNS)]
-            kinds = turn if relation == "syntactic" else relation_kinds[relation]
+            kinds = turn if relation == "syntactic" else _KINDS_OF[relation]
             asked = [mark for mark in marks if mark.kind in kinds and (mark.kind not in "qn" or mark.end < len(text))]
             if asked and len(some) < n_per_relation:
                 some.append(_pair(relation, text, dice.pick(asked)))
     return [pair for some in found.values() for pair in some]
-
-
-relation_kinds = {relation: "".join(k for k, r in KINDS.items() if r == relation) for relation in RELATIONS}
 
 
 def _pair(relation: str, text: str, mark: Mark) -> Pair:

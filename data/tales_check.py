@@ -6,6 +6,7 @@ the old box", a quote opened) wherever they stand, and judges the decisive word.
 """
 
 import re
+from bisect import bisect_left
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
@@ -78,10 +79,10 @@ _RECALLS = {
     "place": (
         rf"\b({_THING}) (?:again|was still) by the (\w+)",
         rf"\bget the ({_THING}), {_WHO} walked all the way to the (\w+)",
-        rf"\b({_THING}) and found it where it had always been, by the (\w+)",
+        rf"\b({_THING}), and there it was, by the (\w+)",
     ),
     "owner": (
-        rf"\b({_THING}) (?:back to|in paper and carried it home to) {_WHOSE} (\w+)",
+        rf"\b({_THING}) (?:back to|and carried it home to) {_WHOSE} (\w+)",
         rf"\bthe ({_THING}) {_WHO} had to thank {_WHOSE} (\w+)",
     ),
     "name": (
@@ -95,16 +96,20 @@ _RECALLS = {fact: [re.compile(pattern) for pattern in patterns] for fact, patter
 
 def _long_range(text: str) -> Iterator[bool]:
     for fact, patterns in _RECALLS.items():
-        stated = sorted((m.end(), m["what"], m["value"].lower()) for p in _FACTS[fact] for m in p.finditer(text))
+        stated: dict[str, list[tuple[int, str]]] = {}
+        for m in sorted((m for p in _FACTS[fact] for m in p.finditer(text)), key=re.Match.end):
+            stated.setdefault(m["what"], []).append((m.end(), m["value"].lower()))
         for pattern in patterns:
             for match in pattern.finditer(text):
-                values = [value for end, what, value in stated if what == match[1] and end <= match.start(2)]
-                if values and not _cut(text, match, values[-1:]):
-                    yield match[2].lower() == values[-1]
+                facts = stated.get(match[1], [])
+                before = bisect_left(facts, (match.start(2), ""))  # the fact stated last counts
+                if before and not _cut(text, match, (facts[before - 1][1],)):
+                    yield match[2].lower() == facts[before - 1][1]
 
 
 # semantic: (words by cue, what stands before the decisive word). The cue is the last one named in the same sentence.
 
+_LONGEST_SENTENCE = 300  # characters
 _TOOLS = {job: tools for job, (tools, _) in lexicon.JOBS.items()}
 _GOODS = {job: goods for job, (_, goods) in lexicon.JOBS.items()}
 _CRIES = _any({cry for cries in lexicon.SOUNDS.values() for cry in cries})
@@ -121,8 +126,9 @@ _SEMANTIC = tuple((words, re.compile(rf"\b{_any(words)}\b"), re.compile(before))
 def _semantic(text: str) -> Iterator[bool]:
     for words, cue, before in _SEMANTIC:
         for match in before.finditer(text):
-            sentence = max(text.rfind(mark, 0, match.start()) for mark in '.!?"\n')
-            cues = cue.findall(text, sentence + 1, match.start())
+            furthest = max(match.start() - _LONGEST_SENTENCE, 0)
+            sentence = max(text.rfind(mark, furthest, match.start()) for mark in '.!?"\n') + 1
+            cues = cue.findall(text, max(sentence, furthest), match.start())
             if cues and not _cut(text, match, words[cues[-1]]):
                 yield match[2].lower() in words[cues[-1]]
 

@@ -30,7 +30,8 @@ _POOLS = {
     "m": lexicon.PET_NAMES,
 }
 _VALUE = {"job": "n", "place": "p", "colour": "c", "owner": "k", "pet": "m"}
-_LEAST_WORDS = 26  # from the last fact to the first recall
+_LEAST_WORDS = 20  # from the sentence of the last fact to that of the first recall: 25 from word to word
+_LEAST_WORDS_BEFORE_ENDING = 75  # the shortest ending has 5
 
 T = TypeVar("T")
 
@@ -98,6 +99,8 @@ class _Teller:
         self.known = False  # was the hero, and nobody else, the subject just now?
         self.starts, self.middles, self.ends, heads, self.speakers = dice.pick(templates.PLOTS)
         self.heads = dice.shuffled(heads)
+        self.afterwards = dice.shuffled(templates.AFTERWARDS)
+        self.others = dice.shuffled(templates.OTHER_SEMANTIC)
         self.remarks = dice.shuffled(lexicon.REMARKS)
         self.calm_remarks = dice.shuffled(lexicon.CALM_REMARKS)
 
@@ -161,7 +164,7 @@ class _Teller:
             template = dice.pick((templates.GOODS if goods else templates.TOOLS)[part])
             right, wrong = dice.pick(lexicon.JOBS[cue][goods]), dice.pick(lexicon.JOBS[other][goods])
         else:
-            words, choices = dice.pick(templates.OTHER_SEMANTIC)
+            words, choices = self.others.pop()
             template = dice.pick(choices[part])
             cue, other = dice.two(tuple(words))
             right, wrong = dice.pick(words[cue]), dice.pick(words[other])
@@ -181,7 +184,7 @@ class _Teller:
         for slot, name in (("{t}", f"t{one}"), ("{a}", f"a{one}"), ("{j}", f"j{one}"), ("{jo}", f"j{1 - one}")):
             template = template.replace(slot, slots[name])
         if template.startswith("{S}") and dice.below(2):
-            template = f"{dice.pick(templates.AFTERWARDS)} {{s}}{template[3:]}"
+            template = f"{self.afterwards.pop()} {{s}}{template[3:]}"
         return template
 
 
@@ -224,7 +227,7 @@ def _fact_sentences(dice: Dice, facts: Sequence[str], slots: dict[str, str]) -> 
 def render(dice: Dice) -> tuple[str, list[Mark]]:
     """One story: its text, and its marks in order of place."""
     teller = _Teller(dice)
-    facts = dice.shuffled(tuple(_VALUE))[: 2 if dice.below(5) else 3]
+    facts = dice.shuffled(tuple(_VALUE))[: 1 + dice.below(2)]
     goods = dice.below(2)
 
     if "job" in facts:  # the oldest fact: few words should part it from its recall
@@ -239,15 +242,14 @@ def render(dice: Dice) -> tuple[str, list[Mark]]:
 
     told = teller.words
     teller.say(dice.pick(teller.starts))
-    scenes = [teller.agreement()]
-    if dice.below(4):
-        scenes.append(dice.pick(teller.middles))
-    if (scene := dice.below(8)) < 5:
-        scenes.append(teller.decoy(dice.pick(facts)))
-    elif scene < 6 and len(facts) == 2:
-        scenes.append(teller.semantic(1 - goods, 1))
-    for scene in dice.shuffled(scenes):
-        teller.say(scene)
+    scenes = dice.shuffled(
+        (teller.agreement, lambda: dice.pick(teller.middles), lambda: teller.decoy(dice.pick(facts)))
+    )
+    if not dice.below(6):
+        scenes[0] = lambda: teller.semantic(1 - goods, 1)
+    del scenes[3 - len(facts) + (dice.below(6) == 0) :]
+    for scene in scenes:
+        teller.say(scene())
     end = dice.pick(teller.ends)
     while teller.words + end.count(" ") + 1 - told < _LEAST_WORDS:
         teller.say(teller.remark(calm=False))
@@ -256,13 +258,15 @@ def render(dice: Dice) -> tuple[str, list[Mark]]:
     # A place is found before a colour is seen, and a thing seen before it is given back.
     recalled = [fact for fact in _VALUE if fact in facts and fact != "pet"]
     if "pet" in facts:
-        recalled.insert(dice.below(len(recalled) + 1), "pet")
+        recalled.insert(0 if "job" not in facts and dice.below(2) else 1, "pet")
     for fact in recalled:
         teller.say(teller.recall(fact))
     if dice.below(2):
         teller.say(teller.semantic(dice.below(2), 2))
-    if dice.below(2):
-        teller.say(teller.agreement() if dice.below(2) else teller.remark(calm=True))
+    if dice.below(4):
+        teller.say(teller.agreement() if dice.below(4) else teller.remark(calm=True))
+    while teller.words < _LEAST_WORDS_BEFORE_ENDING:
+        teller.say(teller.remark(calm=True))
     teller.say(dice.pick(templates.ENDINGS))
     return _unmark(" ".join(teller.sentences), dice)
 
@@ -272,7 +276,7 @@ def _unmark(marked: str, dice: Dice) -> tuple[str, list[Mark]]:
     for match in _MARK.finditer(marked):
         plain = marked[end : match.start()]
         kind, word, wrong = match.group(1) or "l", match.group(2), match.group(3)
-        while kind == "l" and wrong in ("", word):
+        while kind == "l" and word.startswith(wrong):  # none yet, the same, or the beginning of the same
             wrong = dice.pick(_COLLOCATED)
         length += len(plain)
         marks.append(Mark(length, length + len(word), kind, wrong))

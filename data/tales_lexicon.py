@@ -5,40 +5,30 @@ place with any thing, any name with any job, and every plural stands as often be
 nothing but the relation itself says which word is right.
 """
 
-BOYS = ("Tom", "Ben", "Sam", "Jack", "Dan", "Max", "Leo", "Finn", "Hugo", "Paul", "Luke", "Tim", "Ned", "Fred")
-GIRLS = ("Ann", "Mary", "Lucy", "Nora", "Ella", "Kate", "Jane", "Emma", "Sara", "Nina", "Ruth", "Clara", "Molly", "Ida")
-PET_NAMES = ("Rex", "Pip", "Dot", "Bella", "Coco", "Socks", "Bingo", "Patch", "Pepper", "Daisy", "Lucky", "Biscuit")
-PETS = ("dog", "cat", "goat", "pony", "duck", "rabbit", "donkey", "parrot")
+BOYS = ("Tom", "Ben", "Sam", "Jack", "Dan", "Max", "Tim", "Fred")
+GIRLS = ("Ann", "Mary", "Lucy", "Kate", "Jane", "Sara", "Emma", "Nina")
+PET_NAMES = ("Rex", "Pip", "Dot", "Bella", "Coco", "Patch", "Lucky", "Rusty")
+PETS = ("dog", "cat", "goat", "pony", "duck", "goose")
 
-COLOURS = ("red", "blue", "green", "yellow", "white", "black", "brown", "pink", "grey", "purple")
-THINGS = (
-    *("kite", "drum", "cup", "lamp", "bag", "hat", "scarf", "coat", "ball", "flag", "sled", "jug", "bowl", "basket"),
-    *("blanket", "bucket", "clock", "whistle", "spoon", "purse", "mirror", "tent", "doll", "rug"),
-)
-PLACES = (
-    *("mill", "well", "bridge", "barn", "gate", "church", "inn", "pond", "lake", "river", "fountain", "stable"),
-    *("school", "market", "wall", "beach"),
-)
-KIN = ("uncle", "aunt", "father", "mother", "brother", "sister", "cousin", "nephew", "niece", "grandmother")
+COLOURS = ("red", "blue", "green", "black", "white", "brown", "pink", "grey")
+THINGS = ("kite", "cup", "lamp", "bag", "hat", "coat", "ball", "flag", "sled", "bowl", "clock", "doll", "rug", "tent")
+PLACES = ("mill", "well", "bridge", "barn", "gate", "inn", "pond", "lake", "river", "school", "wall", "church")
+KIN = ("uncle", "aunt", "father", "mother", "brother", "sister", "cousin", "niece")
 
 # job: (tools, each good after "the"), (goods, each good after "plenty of")
 JOBS = {
     "baker": (("oven", "dough"), ("bread", "buns")),
     "farmer": (("plough", "tractor"), ("corn", "wheat")),
-    "tailor": (("needle", "thimble"), ("shirts", "trousers")),
+    "tailor": (("needle", "cloth"), ("shirts", "gowns")),
     "smith": (("anvil", "forge"), ("nails", "horseshoes")),
-    "painter": (("brush", "easel"), ("paintings", "portraits")),
+    "painter": (("brush", "paint"), ("portraits", "paintings")),
     "gardener": (("spade", "rake"), ("roses", "tulips")),
-    "weaver": (("loom", "yarn"), ("cloth", "linen")),
-    "potter": (("kiln", "clay"), ("pots", "vases")),
+    "weaver": (("loom", "yarn"), ("wool", "linen")),
+    "potter": (("kiln", "clay"), ("pots", "jars")),
     "miner": (("pickaxe", "shovel"), ("coal", "iron")),
     "fisher": (("net", "hook"), ("fish", "crabs")),
     "hunter": (("bow", "trap"), ("meat", "furs")),
     "cook": (("stove", "pan"), ("soup", "stew")),
-    "carpenter": (("saw", "workbench"), ("chairs", "cupboards")),
-    "writer": (("pen", "ink"), ("books", "poems")),
-    "jeweller": (("magnifier", "pliers"), ("rings", "pearls")),
-    "beekeeper": (("hive", "swarm"), ("honey", "wax")),
 }
 SEASONS = {
     "winter": ("snow", "frost"),
@@ -53,8 +43,6 @@ YOUNG = {
     "horse": ("foal",),
     "pig": ("piglet",),
     "bear": ("cub",),
-    "deer": ("fawn",),
-    "swan": ("cygnet",),
 }
 SOUNDS = {
     "frog": ("croaked",),
@@ -64,7 +52,6 @@ SOUNDS = {
     "horse": ("neighed",),
     "sheep": ("bleated",),
     "pig": ("grunted",),
-    "hen": ("clucked",),
     "wolf": ("howled",),
     "cow": ("mooed",),
 }
@@ -161,13 +148,6 @@ AGREEMENT = {
         ("little", "sandy"),
         (("island", "islands"), ("shore", "shores")),
         ("empty", "small", "slow"),
-    ),
-    "picture": (
-        ("picture", "pictures"),
-        "of",
-        ("young", "proud"),
-        (("queen", "queens"), ("knight", "knights")),
-        ("pretty", "dusty", "funny"),
     ),
     "story": (
         ("story", "stories"),

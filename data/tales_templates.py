@@ -14,7 +14,6 @@ OPENINGS = (
     "{n0} was a {j0} and lived {where}.",
     "There was once a {j0} called {n0}, who lived {where}.",
     "This is the story of a {young} {j0} called {n0}.",
-    "In the days of the old king a {j0} called {n0} lived {where}.",
     "{n0}, a {young} {j0}, lived all alone {where}.",
 )
 FRIENDS = (
@@ -34,10 +33,10 @@ OPENINGS_WITH_JOBS = (
 )
 WHERE = (
     *("at the edge of a forest", "in a small village", "near the sea", "at the foot of a hill", "in a quiet valley"),
-    *("on a small island", "in a busy town", "in a warm country", "far away in the north", "under a high mountain"),
+    *("on a small island", "in a warm country", "under a high mountain"),
 )
-YOUNG = ("young", "poor", "clever", "cheerful", "brave", "shy", "lazy", "careful")
-KIND = ("kind", "friendly", "tall", "merry", "gentle", "strong", "wise", "quiet")
+YOUNG = ("young", "poor", "clever", "brave", "shy", "lazy")
+KIND = ("kind", "tall", "strong", "wise", "quiet", "merry")
 
 OWNER_INTROS = (
     "{Own} {k0} had lent {him} {x0}, and {his} {k1} had lent {him} {x1}.",
@@ -47,7 +46,6 @@ OWNER_INTROS = (
 COLOUR_INTROS = (
     "{S} had {x0} and {x1}.",
     "On a shelf in {own} room were {x0} and {x1}.",
-    "For {own} birthday {he} got {x0} and {x1}.",
     "{S} had bought {x0} and {x1} in the city.",
     "There were two things that {s} loved, {x0} and {x1}.",
 )
@@ -74,13 +72,13 @@ RECALLS = {
         "{S} found the {t} again by the {p}.",
         "To {own} joy the {t} was still by the {p}.",
         "To get the {t}, {s} walked all the way to the {p}.",
-        "{S} looked for the {t} and found it where it had always been, by the {p}.",
+        "{S} looked for the {t}, and there it was, by the {p}.",
     ),
     "owner": (
         "{S} gave the {t} back to {his} {k}.",
         "{S} took the {t} back to {his} {k}.",
         "For the {t} {s} had to thank {his} {k}.",
-        "{S} wrapped the {t} in paper and carried it home to {his} {k}.",
+        "{S} cleaned the {t} and carried it home to {his} {k}.",
     ),
     "job": (
         'The {jo} smiled at the {j} and said, "Thank you, {n}.<c:">',
@@ -147,25 +145,6 @@ PLOTS = (
     ),
     (
         (
-            "The next day the fair was going to open.",
-            "Everyone was getting ready for the fair.",
-            "A travelling circus came to town.",
-        ),
-        (
-            "The news went far and <wide>, and many visitors came.",
-            "There was music, and people danced in the square.",
-            "One by <one> the lights went on along the street.",
-        ),
-        (
-            "When all of it was over, the town grew quiet again.",
-            "At the end of the day everyone was sick and <tired> of the noise.",
-            "Then the visitors left, and there was peace and <quiet> again.",
-        ),
-        ("picture", "story", "present", "cart", "door"),
-        _ANYONE,
-    ),
-    (
-        (
             "One morning {s} set off on a long walk with {n1}.",
             "{S} packed some odds and <ends> and set off with {n1} to see the world.",
         ),
@@ -228,7 +207,7 @@ PLOTS = (
             "The guests stayed until dawn and then went home.",
             "The guests had a lovely time and left one by <one>.",
         ),
-        ("present", "door", "letter", "window", "picture"),
+        ("present", "door", "letter", "window", "story"),
         _ANYONE,
     ),
     (
@@ -243,7 +222,7 @@ PLOTS = (
             "The thief said sorry and went away once and for <all>.",
             "{n1} caught the thief just in the nick of <time>.",
         ),
-        ("key", "door", "window", "cart", "picture"),
+        ("key", "door", "window", "cart", "letter"),
         _ANYONE,
     ),
     (
@@ -303,7 +282,7 @@ TOOLS = (
         "While all this went on, the {cue} could not stop thinking of the {word}.",
     ),
     (
-        "From then on the {cue} was even more proud of the {word}.",
+        "Never before had the {cue} been so proud of the {word}.",
         "The next morning the {cue} was busy with the {word} again.",
     ),
 )
@@ -319,7 +298,7 @@ GOODS = (
         "While all this went on, the {cue} was still dreaming of {word}.",
     ),
     (
-        "From then on more people came to the {cue} to buy {word}.",
+        "The week after, many people came to the {cue} to buy {word}.",
         "By the end of the week the {cue} once more had plenty of {word}.",
     ),
 )
@@ -365,5 +344,5 @@ PRESENT = (
     "{The} {be} {end}",
     "Look, {the} {be} {end}",
     "I see that {the} {be} {end}",
-    "They say that {the} {be} {end}",
+    "They say {the} {be} {end}",
 )

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from errors import InputError
 from experiment.folder import Run, checkpoint_iteration
@@ -21,7 +21,7 @@ from model.gpt import GPT
 from model.gpt2 import gpt2_config, gpt2_tensors, load_gpt2_tensors
 
 KEEP = 2
-FILES = ("model.safetensors", "optimizer.safetensors")
+WEIGHTS, AVERAGES = "model.safetensors", "optimizer.safetensors"
 
 
 @dataclass
@@ -38,70 +38,86 @@ class State:
 
 def save(run: Run, model: GPT, optimizer: StackedAdamW, place: int, state: State, eot: int | None) -> None:
     """Write run `run`, which is row `place` of the stack, as it stands; keep this checkpoint and the one before."""
-    target = run.path / "checkpoints" / f"iter-{state.iteration:06d}"
+    target = _folder(run, state.iteration)
     config = gpt2_config(model, place, eot)
 
     def fill(folder: Path) -> None:
-        save_file(gpt2_tensors(model, place), folder / FILES[0], metadata={"format": "pt"})
-        save_file(optimizer.state(place), folder / FILES[1])
-        checksums = {name: sha256(folder / name) for name in FILES}
+        save_file(gpt2_tensors(model, place), folder / WEIGHTS, metadata={"format": "pt"})
+        save_file(optimizer.state(place), folder / AVERAGES)
+        checksums = {name: sha256(folder / name) for name in (WEIGHTS, AVERAGES)}
         write_json(folder / "state.json", {**asdict(state), "config": config, "sha256": checksums})
 
     run.path.mkdir(parents=True, exist_ok=True)
     write_folder(target, fill)
     write_json(run.path / "config.json", config)
-    link_or_copy(target / FILES[0], run.path / FILES[0])
+    link_or_copy(target / WEIGHTS, run.path / WEIGHTS)
     for old in run.checkpoints()[KEEP:]:
         shutil.rmtree(old)
 
 
-def read(folder: Path, names: tuple[str, ...] = FILES) -> tuple[dict, list[dict]]:
-    """The state and the tensors of the named files of one checkpoint.
+def verify(folder: Path) -> State:
+    """The state of a checkpoint whose files are what was written.
 
     Raises:
-        ValueError: the checkpoint is damaged; the message names the file.
+        ValueError: it is damaged; the message names the file.
     """
     try:
-        state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
-        for name in names:
-            if sha256(folder / name) != state["sha256"][name]:
+        values = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+        state = State(**{name: values[name] for name in State.__dataclass_fields__})
+        for name in (WEIGHTS, AVERAGES):
+            if sha256(folder / name) != values["sha256"][name]:
                 raise ValueError(f"{name} is damaged (checksum)")
-        return state, [load_file(folder / name) for name in names]
-    except (OSError, KeyError, TypeError, SafetensorError, json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"cannot be read ({type(error).__name__})") from None
+    except FileNotFoundError as error:
+        raise ValueError(f"{Path(error.filename).name} is missing") from None
+    except (KeyError, TypeError, UnicodeDecodeError, json.JSONDecodeError):
+        raise ValueError("state.json is damaged") from None
+    return state
 
 
-def newest(run: Run, names: tuple[str, ...] = FILES, say: Callable[[str], object] = print, only: int | None = None):
-    """(state, tensors) of the newest good checkpoint (of step `only`, where given), or None where there is none.
+def good_iterations(run: Run, say: Callable[[str], object] = print) -> list[int]:
+    """The steps of which the run has an undamaged checkpoint, newest first.
 
     Raises:
-        InputError: every checkpoint is damaged.
+        InputError: it has checkpoints, and every one is damaged.
     """
-    checkpoints = [p for p in run.checkpoints() if only in (None, checkpoint_iteration(p))]
+    checkpoints = run.checkpoints()
+    good = []
     for folder in checkpoints:
         try:
-            return read(folder, names)
+            verify(folder)
+            good.append(checkpoint_iteration(folder))
         except ValueError as error:
             say(f"{folder}: {error}; passed over")
-    if checkpoints:
-        raise InputError(f"{run.path / 'checkpoints'}: every checkpoint is damaged; remove the folder to start over")
+    if checkpoints and not good:
+        raise InputError(f"{run.path / 'checkpoints'}: every checkpoint is damaged; remove {run.path} to start it over")
+    return good
+
+
+def load_weights(run: Run, say: Callable[[str], object] = print) -> tuple[State, dict[str, Tensor]] | None:
+    """Where the run stands and its weights (GPT-2's names), of the newest good checkpoint; None where it has none."""
+    for iteration in good_iterations(run, say):
+        folder = _folder(run, iteration)
+        return verify(folder), load_file(folder / WEIGHTS)
     return None
 
 
 def load(run: Run, model: GPT, optimizer: StackedAdamW, place: int, iteration: int) -> State:
-    """Put the checkpoint of step `iteration` of run `run` into row `place`; iteration 0 needs none.
+    """Put the checkpoint of step `iteration`, found good before, into row `place` of the stack; 0 needs none.
 
     Raises:
         InputError: the checkpoint does not fit the model.
     """
-    found = newest(run, only=iteration) if iteration else None
-    if found is None:
+    if iteration == 0:
         return State()
-    values, (weights, averages) = found
-    state = State(**{name: values[name] for name in State.__dataclass_fields__})
+    folder = _folder(run, iteration)
     try:
-        load_gpt2_tensors(model, place, weights)
-        optimizer.load_state(place, averages, state.iteration)
+        state = verify(folder)
+        load_gpt2_tensors(model, place, load_file(folder / WEIGHTS))
+        optimizer.load_state(place, load_file(folder / AVERAGES), state.iteration)
     except ValueError as error:
-        raise InputError(f"{run.path}: the checkpoint does not fit this config: {error}") from None
+        raise InputError(f"{folder}: does not fit this config: {error}") from None
     return state
+
+
+def _folder(run: Run, iteration: int) -> Path:
+    return run.path / "checkpoints" / f"iter-{iteration:06d}"

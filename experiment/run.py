@@ -13,27 +13,12 @@ import torch
 from data.packed import Dataset, prepare
 from errors import InputError
 from experiment.config import Config, differences
+from experiment.device import pick_device
 from experiment.folder import MAY_CHANGE, Experiment
 from experiment.training import Stack, Validation, plan
 from files import write_folder, write_json
 from model.describe import parameter_table
 from model.gpt import GPT
-
-
-def pick_device(name: str) -> torch.device:
-    """auto: cuda, else mps, else cpu. Raises InputError where the named device is not here."""
-    available = {"cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available, "cpu": lambda: True}
-    if name == "auto":
-        return torch.device(next(kind for kind, here in available.items() if here()))
-    kind = name.split(":")[0]
-    if kind not in available:
-        raise InputError(f"--device {name}: unknown; use auto, cpu, cuda or mps")
-    if not available[kind]():
-        raise InputError(f"--device {name}: PyTorch finds no such device here; use --device cpu or auto")
-    try:
-        return torch.device(name)
-    except RuntimeError:
-        raise InputError(f"--device {name}: unknown; use auto, cpu, cuda or mps") from None
 
 
 def train_experiment(
@@ -63,7 +48,8 @@ def train_experiment(
         _record(experiment, dataset, device, precision)
         if not (path / "tokenizer").exists():
             write_folder(path / "tokenizer", dataset.tokenizer.save)
-        stacks = plan(experiment.runs, len(experiment.runs) if config.train.stack == "auto" else config.train.stack)
+        size = len(experiment.runs) if config.train.stack == "auto" else config.train.stack
+        stacks = plan(experiment.runs, size, say)
         if not stacks:
             say(f"{path}: all {len(experiment.runs)} runs are finished")
             return experiment

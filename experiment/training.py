@@ -22,7 +22,7 @@ from data.packed import Dataset
 from errors import Interrupted
 from experiment import checkpoint
 from experiment.config import Config, TrainConfig
-from experiment.folder import Run, checkpoint_iteration
+from experiment.folder import Run
 from experiment.optimizer import StackedAdamW, learning_rate_factor
 from files import write_text
 from model.gpt import GPT
@@ -275,21 +275,21 @@ def _optimizer(model: GPT, runs: Sequence[Run], train: TrainConfig) -> StackedAd
     return StackedAdamW(model, rates, decays, (train.beta1, train.beta2), train.grad_clip)
 
 
-def plan(runs: Sequence[Run], stack_size: int) -> list[tuple[list[Run], int]]:
+def plan(runs: Sequence[Run], stack_size: int, say: Callable[[str], object] = print) -> list[tuple[list[Run], int]]:
     """Which unfinished runs train together, and the step that each stack goes on from.
 
-    Runs are cut into stacks in their order. A stack goes on from the newest step of which all its runs have a
-    checkpoint; runs with no step in common are parted.
+    Runs are cut into stacks in their order. A stack goes on from the newest step of which all its runs have a good
+    checkpoint; runs with no step in common are parted. Damaged checkpoints are passed over, and `say` says so.
     """
-    waiting = [run for run in runs if not run.finished]
+    reached = {run: set(checkpoint.good_iterations(run, say)) or {0} for run in runs}
+    waiting = [run for run in runs if max(reached[run]) < run.max_iters]
     stacks = []
     for first in range(0, len(waiting), stack_size):
         together = waiting[first : first + stack_size]
-        reached = [{checkpoint_iteration(p) for p in run.checkpoints()} or {0} for run in together]
-        if common := set.intersection(*reached):
+        if common := set.intersection(*(reached[run] for run in together)):
             stacks.append((together, max(common)))
         else:
-            for step in sorted({max(steps) for steps in reached}):
-                same = [run for run, steps in zip(together, reached, strict=True) if max(steps) == step]
-                stacks.append((same, step))
+            newest = {run: max(reached[run]) for run in together}
+            for step in sorted(set(newest.values())):
+                stacks.append(([run for run in together if newest[run] == step], step))
     return stacks

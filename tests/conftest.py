@@ -1,0 +1,60 @@
+"""Shared by the tests: a cache folder of their own, one thread (the models are tiny), and one small trained sweep."""
+
+import dataclasses
+import os
+import tempfile
+from pathlib import Path
+
+import pytest
+import torch
+
+os.environ["HEADCOUNT_CACHE"] = tempfile.mkdtemp(prefix="headcount-test-cache-")
+torch.set_num_threads(1)
+
+from data.config import DataConfig  # noqa: E402
+from experiment.config import Config, SweepConfig, TrainConfig  # noqa: E402
+from experiment.folder import Experiment  # noqa: E402
+from experiment.run import train_experiment  # noqa: E402
+from model.config import ModelConfig  # noqa: E402
+
+
+def small_config(model=None, sweep=None, data=None, **train) -> Config:
+    """A sweep that trains in a second or two; arguments change single values."""
+    return Config(
+        name="small",
+        model=ModelConfig(**{"n_layer": 1, "n_embd": 32, "block_size": 32} | (model or {})),
+        sweep=SweepConfig(**{"n_head": [1, 4], "seed": [0, 1]} | (sweep or {})),
+        data=DataConfig(**{"vocab_size": 300, "n_stories": 80, "val_fraction": 0.05} | (data or {})),
+        train=TrainConfig(
+            **{
+                "max_iters": 12,
+                "batch_size": 4,
+                "warmup_iters": 3,
+                "learning_rate": 3e-3,
+                "eval_interval": 6,
+                "log_interval": 2,
+                "checkpoint_interval": 4,
+            }
+            | train
+        ),
+    )
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory) -> Experiment:
+    """A small sweep over tales, trained to the end: H in 1, 4 and seeds 0, 1. Not to be changed."""
+    return train_experiment(small_config(), tmp_path_factory.mktemp("trained") / "small", "cpu", say=lambda text: None)
+
+
+def config_yaml(config: Config) -> str:
+    import yaml
+
+    return yaml.safe_dump(dataclasses.asdict(config))
+
+
+@pytest.fixture
+def config_file(tmp_path: Path) -> Path:
+    """The small config as a YAML file."""
+    path = tmp_path / "small.yaml"
+    path.write_text(config_yaml(small_config()))
+    return path
