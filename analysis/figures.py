@@ -42,15 +42,20 @@ def draw(
     runs: one group, in which only head count and seed vary. reference: as in analysis.statistics.compare.
     """
     paths = []
-    with matplotlib.rc_context(STYLE):
-        figures = {"loss_curves": loss_curves(runs, title), "loss_by_heads": loss_by_heads(runs, title, reference)}
-        if relation_names(runs):
-            figures["relation_loss_by_heads"] = relation_loss_by_heads(runs, title)
-        for name, figure in figures.items():
-            for kind in ("svg", "png"):
-                paths.append(folder / f"{name}{suffix}.{kind}")
-                save(figure, paths[-1])
+    for name, figure in figures(runs, title, reference).items():
+        for kind in ("svg", "png"):
+            paths.append(folder / f"{name}{suffix}.{kind}")
+            save(figure, paths[-1])
     return paths
+
+
+def figures(runs: Sequence[RunCurve], title: str, reference: int | None = None) -> dict[str, Figure]:
+    """The figures by file name; the relations' only where every run measured them."""
+    with matplotlib.rc_context(STYLE):
+        drawn = {"loss_curves": loss_curves(runs, title), "loss_by_heads": loss_by_heads(runs, title, reference)}
+        if relation_names(runs):
+            drawn["relation_loss_by_heads"] = relation_loss_by_heads(runs, title)
+    return drawn
 
 
 def save(figure: Figure, path: Path) -> None:
@@ -59,7 +64,8 @@ def save(figure: Figure, path: Path) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     kind = path.suffix[1:]
     try:
-        figure.savefig(temporary, format=kind, metadata={"Date": None} if kind == "svg" else None)
+        with matplotlib.rc_context(STYLE):
+            figure.savefig(temporary, format=kind, metadata={"Date": None} if kind == "svg" else None)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -88,6 +94,8 @@ def loss_curves(runs: Sequence[RunCurve], title: str) -> Figure:
         seen += mean[start:].tolist()
     whole.set(xlabel="iteration", ylabel="loss (nats per token)", title="whole run; thin: training loss")
     end.set(xlabel="iteration", ylabel=LOSS, title="its end, enlarged")
+    for axes in (whole, end):
+        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     margin = 0.08 * (max(seen) - min(seen) or 1)
     end.set_ylim(min(seen) - margin, max(seen) + margin)
     whole.legend(fontsize=9, handlelength=3.2)

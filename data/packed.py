@@ -32,6 +32,7 @@ from data.config import RELATIONS, DataConfig
 from data.sources import Document, Tales, Text, open_corpus
 from data.tokenizers import BPETokenizer, CharTokenizer, Tokenizer, load_tokenizer, pieces
 from errors import InputError, WorkError
+from files import sha256, sync
 
 FORMAT = 1  # of the files; raised when the same input would be packed otherwise
 TRAIN_CHARS = 32_000_000  # that a bpe tokenizer learns from
@@ -121,7 +122,7 @@ def load(folder: Path) -> Dataset:
         verify = sum(written["bytes"] for written in files.values()) <= VERIFY_BYTES
         for name, written in files.items():
             size = (folder / name).stat().st_size
-            if size != written["bytes"] or (verify and _sha256(folder / name) != written["sha256"]):
+            if size != written["bytes"] or (verify and sha256(folder / name) != written["sha256"]):
                 raise ValueError(f"{name} is not as it was written")
         relations = np.memmap(folder / "val_relations.bin", np.uint8, "r") if "val_relations.bin" in files else None
         return Dataset(
@@ -186,11 +187,11 @@ def _build(config: DataConfig, corpus: Tales | Text, folder: Path, progress: boo
 
     files = {}
     for file in sorted(path for path in folder.rglob("*") if path.is_file()):
-        files[file.relative_to(folder).as_posix()] = {"bytes": file.stat().st_size, "sha256": _sha256(file)}
+        files[file.relative_to(folder).as_posix()] = {"bytes": file.stat().st_size, "sha256": sha256(file)}
     meta = {"format": FORMAT, "config": vars(config), "dtype": dtype.name, "counts": counts, "files": files}
     (folder / "meta.json").write_text(json.dumps(meta, indent=1) + "\n", encoding="utf-8")
     for path in [*folder.rglob("*"), folder]:
-        _fsync(path)
+        sync(path)
 
 
 def _measured(corpus: Tales | Text, sizes: list[int], bar, limit: int | None = None) -> Iterator[str]:
@@ -293,16 +294,3 @@ def _sweep(cache: Path) -> None:
         with contextlib.suppress(FileNotFoundError):
             if time.time() - left.stat().st_mtime > 86400:
                 shutil.rmtree(left, ignore_errors=True)
-
-
-def _sha256(file: Path) -> str:
-    with open(file, "rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def _fsync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -1,25 +1,24 @@
 """The embedded corpus: English micro-stories that know which relation decides their words.
 
-A story is a function of (seed, index), the same on every platform and Python version. A sample, `story(0, 359)`:
+A story is a function of (seed, index), the same on every platform and Python version. A sample, `story(0, 3585)`:
 
-    Many years ago a brave hunter called Jack lived on a small island.
-    Emma, an old friend, was often there to help.
-    Jack had a pink jug and a grey doll.
-    One night a thief came to town.
-    Someone had thrown a pink flower into the street.
-    All of a sudden a dog began to bark.
-             ^^^^^^ local: it follows "all of a"
-    From far away the hen on the hill clucked.
-                                      ^^^^^^^ semantic: so do hens
-    Jack said, "They say the carts behind the busy hotel are empty."
-                                                         ^^^ syntactic: the carts, not the hotel
-                                                                   ^ syntactic: the quote was open
-    The thief said sorry and went away once and for all.
-                                                    ^^^ local
-    Later Jack cleaned the doll until it was grey again.
-                                             ^^^^ long_range: the jug was pink, and the flower too
-    That night Jack was soon fast asleep.
-                                  ^^^^^^ local
+    Under a high mountain lived Emma, a poor gardener, and Mary, a quiet potter.
+    There were two things that Emma loved, a grey doll and a brown ball.
+    One day the old roof began to leak.
+    A horse came slowly down the road with her foal.
+                                               ^^^^ semantic: cows would have a calf
+    When it was done, the roof was as good as new.
+                                              ^^^ local: after "as good as"
+    The potter hugged the gardener and said, "Well done, Emma."
+                                                         ^^^^ long_range: the gardener, not the potter
+                                                              ^ syntactic: a quote was open
+    That evening Emma cleaned the doll until it was grey again.
+                                                    ^^^^ long_range: the ball was brown
+    Mary said, "The key to the small boxes is heavy."
+                                           ^^ syntactic: the key, not the boxes
+                                                    ^ syntactic: a quote was open
+    Then Emma went to bed and was soon fast asleep.
+                                            ^^^^^^ local: after "soon fast"
 
 A language model never sees the tags. They say, word by word, on which kind of relation it fails, and `pairs` asks it
 directly: which of two continuations, only one of which keeps the relation, does it find more likely?

@@ -109,16 +109,16 @@ AGREEMENT = {
     ),
     "door": (
         ("door", "doors"),
-        "of",
+        "behind",
         ("old", "little"),
-        (("cottage", "cottages"), ("shop", "shops")),
+        (("shop", "shops"), ("cottage", "cottages")),
         ("open", "shut", "broken"),
     ),
     "window": (
         ("window", "windows"),
-        "of",
-        ("old", "big"),
-        (("house", "houses"), ("hall", "halls")),
+        "above",
+        ("dark", "narrow"),
+        (("yard", "yards"), ("lane", "lanes")),
         ("open", "shut", "dirty"),
     ),
     "road": (

@@ -12,7 +12,7 @@ from scipy import stats
 
 from analysis.statistics import compare, estimate, holm, lowest
 
-TRIALS = 1200
+TRIALS = 1000
 
 
 def losses_of(table, heads):

@@ -1,0 +1,64 @@
+"""A figure that fails on sparse data would take the whole report with it; one that changes by itself fills diffs."""
+
+import math
+
+import pytest
+
+from analysis.figures import curves, draw, figures, loss_by_heads, save, style
+from tests.analysis.synthetic import run, sweep
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("figures") / "figures"
+    return folder, draw(sweep({1: 0.2, 4: 0, 8: 0.01}), folder, "x: D = 128")
+
+
+def test_every_figure_comes_as_svg_and_png_and_nothing_else_is_left(drawn):
+    folder, paths = drawn
+    names = ["loss_by_heads", "loss_curves", "relation_loss_by_heads"]
+    assert sorted(p.name for p in folder.iterdir()) == [f"{n}.{kind}" for n in names for kind in ("png", "svg")]
+    assert set(paths) == set(folder.iterdir())
+    assert all(p.read_bytes().startswith(b"\x89PNG") for p in folder.glob("*.png"))
+
+
+def test_the_same_data_give_the_same_svg(drawn, tmp_path):
+    folder, _ = drawn
+    for name, figure in figures(sweep({1: 0.2, 4: 0, 8: 0.01}), "x: D = 128").items():
+        save(figure, tmp_path / f"{name}.svg")
+        assert (tmp_path / f"{name}.svg").read_bytes() == (folder / f"{name}.svg").read_bytes()
+
+
+@pytest.mark.parametrize(
+    "runs",
+    [
+        [run(4, 0, 2.0)],
+        [run(4, 0, 2.0, iters=[200], val_loss=[2.0], train_iters=[], train_loss=[], relations={})],
+        [run(1, 0, 2.0), run(4, 1, 2.1)],
+        [*sweep({1: 0.2, 3: 0, 5: 0}, seeds=[0]), run(7, 1, 2.1, iters=[0, 50, 200])],
+    ],
+    ids=["one run", "one point", "no common seed", "unequal seeds and iterations"],
+)
+def test_sparse_data_are_drawn(runs):
+    for figure in figures(runs, "x").values():
+        figure.draw_without_rendering()
+
+
+def test_the_difference_panel_shows_the_mean_over_common_seeds():
+    figure = loss_by_heads(sweep({4: 0, 1: 0.2}), "x")
+    _, panel = figure.axes
+    (means,) = [c.lines[0] for c in panel.containers]
+    assert list(means.get_xdata()) == [1]
+    assert means.get_ydata()[0] == pytest.approx(0.2004)
+
+
+def test_head_counts_differ_without_colour():
+    looks = {(str(s["linestyle"]), s["marker"]) for s in (style(i, 12) for i in range(12))}
+    assert len(looks) == 12
+
+
+def test_curves_are_averaged_only_where_every_run_measured():
+    iters, values = curves([run(1, 0, 2.0), run(1, 1, 2.1, iters=[0, 50, 200])], "iters", "val_loss")
+    assert iters.tolist() == [0, 200]
+    assert values.tolist() == [[6.2, 2.0], [6.2, 2.1]]
+    assert not any(math.isnan(v) for v in values.ravel())

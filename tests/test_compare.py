@@ -1,0 +1,77 @@
+"""compare.py as a user runs it, from a run folder on disk to tables, figures, report.json and exit status."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from compare import main
+from errors import guard
+from tests.analysis.synthetic import write_experiment
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    path = tmp_path_factory.mktemp("runs") / "quick"
+    write_experiment(path)
+    return path
+
+
+def compare(*arguments):
+    return guard("compare.py", main, [str(a) for a in arguments])
+
+
+def test_a_folder_gets_its_tables_figures_and_report(folder, capsys):
+    assert compare(folder) == 0
+    told = capsys.readouterr().out
+    assert "H = 4 has the lowest final validation loss" in told
+    assert "H = 1 is worse by 0.1990 ± 0.0025 (p < 0.001)" in " ".join(told.split())
+    report = json.loads((folder / "report.json").read_text())
+    assert report["studies"][0]["groups"][0]["reference"] == 4
+    assert len(report["figures"]) == 6
+    assert all((folder / figure).is_file() for figure in report["figures"])
+
+
+def test_json_is_the_report_and_nothing_else_and_out_keeps_the_folder_clean(folder, tmp_path, capsys):
+    before = sorted(folder.rglob("*"))
+    assert compare(folder, "--json", "--out", tmp_path / "new" / "place", "--reference", 1) == 0
+    out = capsys.readouterr().out
+    assert out == (tmp_path / "new" / "place" / "report.json").read_text()
+    assert json.loads(out)["studies"][0]["groups"][0]["chosen_by_data"] is False
+    assert sorted(folder.rglob("*")) == before
+
+
+def test_experiments_that_cannot_be_pooled_get_figures_of_their_own(folder, tmp_path, capsys):
+    write_experiment(tmp_path / "other", batch_size=7)
+    assert compare(folder, tmp_path / "other", "--out", tmp_path / "both") == 0
+    assert "train.batch_size: 16 and 7" in " ".join(capsys.readouterr().out.split())
+    names = {path.name for path in (tmp_path / "both" / "figures").glob("*.svg")}
+    assert {"loss_curves-1.svg", "loss_curves-2.svg"} <= names
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [(["no/such/folder"], "no/such/folder"), ([], "RUNS"), (["x", "--reference", "four"], "--reference")],
+)
+def test_bad_usage_is_one_line_and_status_2(arguments, named, capsys):
+    assert compare(*arguments) == 2
+    error = capsys.readouterr().err
+    assert named in error
+    assert len(error.splitlines()) == 1
+
+
+def test_a_reference_that_was_not_run_is_status_2(folder, capsys):
+    assert compare(folder, "--reference", 3) == 2
+    assert "it has 1, 4" in capsys.readouterr().err
+
+
+def test_help_loads_no_library():
+    """--help must answer at once; matplotlib, scipy and torch take seconds."""
+    code = "import sys, compare\ntry: compare.main(['--help'])\nfinally: print(sorted(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert "--reference H" in done.stdout
+    assert not any(f"'{name}'" in done.stdout for name in ("numpy", "scipy", "matplotlib", "torch", "yaml"))
