@@ -153,7 +153,7 @@ def test_a_full_disk_is_a_failure_with_a_mend(tmp_path, monkeypatch):
     def full(_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(packed, "_fsync", full)
+    monkeypatch.setattr(packed, "sync", full)
     with pytest.raises(WorkError, match="No space left on device; make room, or set HEADCOUNT_CACHE"):
         prepare(TALES, tmp_path)
     assert list(tmp_path.iterdir()) == []
