@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import errors
-from experiment.config import parse
+from experiment.command_line import parse
 
 DESCRIPTION = "Train GPTs that differ in their number of attention heads, side by side, as one fused model."
 EPILOG = (

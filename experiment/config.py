@@ -5,16 +5,12 @@ documentation in `train.py --help`.
 """
 
 import dataclasses
-import difflib
 import math
 import re
 import typing
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal
-
-import yaml
 
 from data.config import DataConfig
 from errors import InputError
@@ -120,161 +116,10 @@ def keys() -> dict[str, Any]:
     return types
 
 
-def parse(argv: Sequence[str], prog: str, description: str, epilog: str, extra: Sequence[tuple[str, dict]] = ()):
-    """Read `CONFIG.yaml [--section.key value …]` and the program's own options.
-
-    Args:
-        extra: the program's own options, as (flag, keyword arguments of add_argument).
-
-    Returns:
-        (Config, namespace): the checked configuration, and the values of the program's own options.
-
-    Raises:
-        InputError: names the key, says what is wrong and what would do.
-        SystemExit: 0, after --help.
-    """
-    parser = _parser(prog, description, epilog, extra)
-    arguments = [_bracket_list(argv, i) for i in range(len(argv))]
-    try:
-        given = parser.parse_args(arguments)
-    except _argument_errors() as error:
-        raise InputError(_explain(str(error), "command line")) from None
-    values = _read_yaml(given.config)
-    try:
-        merged = parser.parse_args(arguments, namespace=parser.parse_object({"config": given.config, **values}))
-    except _argument_errors() as error:
-        raise InputError(_explain(str(error), given.config)) from None
-    config = Config(name=merged.name, **{s: cls(**vars(merged[s])) for s, cls in SECTIONS.items()})
-    check(config)
-    return config, merged
-
-
 def from_dict(values: dict) -> Config:
     """The Config that `dataclasses.asdict` was taken of (as a run folder's config.yaml holds it)."""
     sections = {section: cls(**values[section]) for section, cls in SECTIONS.items()}
     return Config(name=values["name"], **sections)
-
-
-def _argument_errors() -> tuple[type[Exception], ...]:
-    from argparse import ArgumentError
-
-    from jsonargparse import ArgumentError as TypedArgumentError
-
-    return ArgumentError, TypedArgumentError
-
-
-def _parser(prog: str, description: str, epilog: str, extra: Sequence[tuple[str, dict]]):
-    from docstring_parser import parse_from_object
-    from jsonargparse import ArgumentParser, DefaultHelpFormatter
-
-    class Formatter(DefaultHelpFormatter):
-        def add_usage(self, usage, actions, groups, prefix=None):  # a screenful of every key helps nobody
-            super().add_usage(f"{prog} CONFIG.yaml [--section.key value ...]", actions, groups, prefix)
-
-    parser = ArgumentParser(
-        prog=prog, description=description, epilog=epilog, exit_on_error=False, formatter_class=Formatter
-    )
-    parser.add_argument("config", metavar="CONFIG.yaml", help="the experiment, a YAML file; see configs/")
-    for flag, options in extra:
-        parser.add_argument(flag, **options)
-    parser.add_argument("--name", type=str, default=Config.name, help="name of the experiment: its folder is runs/NAME")
-    for section, cls in SECTIONS.items():
-        group = parser.add_argument_group(f"{section}: {cls.__doc__.splitlines()[0]}")
-        documentation = {p.arg_name: p.description.replace("\n", " ") for p in parse_from_object(cls).params}
-        default = cls()
-        for name, hint in typing.get_type_hints(cls).items():
-            group.add_argument(
-                f"--{section}.{name}", type=hint, default=getattr(default, name), help=documentation[name]
-            )
-    return parser
-
-
-def _bracket_list(argv: Sequence[str], i: int) -> str:
-    """`--sweep.n_head 1,4` means the list [1,4]."""
-    listed = {f"--{key}" for key, hint in keys().items() if typing.get_origin(hint) is list}
-    flag, equals, value = argv[i].partition("=")
-    if flag in listed and equals:
-        return f"{flag}=[{value.strip('[]')}]"
-    return f"[{argv[i].strip('[]')}]" if i and argv[i - 1] in listed else argv[i]
-
-
-def _read_yaml(path: str) -> dict:
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise InputError(f"{path}: {reason}; give a YAML config, for instance configs/quickstart.yaml") from None
-    try:
-        values = yaml.safe_load(text)
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f" line {mark.line + 1}:" if mark else ""
-        raise InputError(
-            f"{path}:{line} not valid YAML: {getattr(error, 'problem', None) or 'cannot be read'}"
-        ) from None
-    values = {} if values is None else values
-    if not isinstance(values, dict):
-        raise InputError(f"{path}: a config is a mapping of sections ({', '.join(SECTIONS)}), not {_shown(values)}")
-    for key, section in values.items():
-        if key in SECTIONS:
-            if not isinstance(section, dict):
-                raise InputError(f"{path}: {key} must be a mapping of keys to values, not {_shown(section)}")
-            for name, value in section.items():
-                _known(f"{key}.{name}", path)
-                if value is None and type(None) not in typing.get_args(keys()[f"{key}.{name}"]):
-                    raise InputError(f"{path}: {key}.{name} has no value; it must be {_type_text(f'{key}.{name}')}")
-        else:
-            _known(str(key), path)
-    return values
-
-
-def _known(key: str, where: str) -> None:
-    if key in keys():
-        return
-    if "sweep." in key and f"model.{key.removeprefix('sweep.')}" in keys():
-        raise InputError(
-            f"{where}: {key} cannot be swept: it changes the shapes or the data; "
-            f"sweep {', '.join(SweepConfig.__dataclass_fields__)}, or write one config for each value"
-        )
-    near = difflib.get_close_matches(key, [*keys(), *SECTIONS], n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]}? (train.py --help lists every key)" if near else "train.py --help lists every key"
-    raise InputError(f"{where}: unknown key {key}; {hint}")
-
-
-def _explain(message: str, where: str) -> str:
-    """One line for what the parser complains of."""
-    if found := re.search(r'key "([\w.]+)"', message):
-        value = re.search(r"(?:Got value|Given value): (.*)", message)
-        shown = _shown(value.group(1).strip()) if value else "something else"
-        return f"{where}: {found.group(1)} must be {_type_text(found.group(1))}, got {shown}"
-    if found := re.search(r"(?:unrecognized arguments|ambiguous option): *--([^\s=]+)", message):
-        try:
-            _known(found.group(1), where)
-        except InputError as error:
-            return str(error)
-    if "required" in message and "config" in message:
-        return "give a config, for instance: python train.py configs/quickstart.yaml"
-    return f"{where}: {' '.join(message.split())[:300]}"
-
-
-def _type_text(key: str) -> str:
-    hint = keys().get(key, str)
-    parts = [hint] if typing.get_origin(hint) in (None, list, Literal) else typing.get_args(hint)
-    return " or ".join(_type_name(part) for part in parts)
-
-
-def _type_name(hint: Any) -> str:
-    if typing.get_origin(hint) is Literal:
-        return " or ".join(map(str, typing.get_args(hint)))
-    if typing.get_origin(hint) is list:
-        return "a list of " + {int: "integers", float: "numbers"}[typing.get_args(hint)[0]]
-    names = {int: "an integer", float: "a number", str: "text", bool: "true or false", type(None): "null"}
-    return names[hint]
-
-
-def _shown(value: Any) -> str:
-    text = str(value)
-    return repr(text if len(text) <= 60 else text[:57] + "...")
 
 
 def check(config: Config) -> None:
@@ -321,9 +166,7 @@ def check(config: Config) -> None:
     if data.tokenizer == "bpe" and data.vocab_size < 257:
         raise InputError(f"data.vocab_size {data.vocab_size} is too small for bpe: 256 bytes and end-of-text make 257")
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", config.name):
-        raise InputError(
-            f"name {_shown(config.name)} cannot name a folder in runs/: use letters, digits, '.', '_', '-'"
-        )
+        raise InputError(f"name {shown(config.name)} cannot name a folder in runs/: use letters, digits, '.', '_', '-'")
 
 
 def _check_sweep(sweep: SweepConfig, model: ModelConfig) -> None:
@@ -360,3 +203,9 @@ def differences(old: Config, new: Config, but: Sequence[str] = ()) -> list[str]:
     """The keys in which two configs differ, each as `key: old → new`, leaving out the keys named in `but`."""
     before, after = _flat(old) | {"name": old.name}, _flat(new) | {"name": new.name}
     return [f"{key}: {before[key]} → {after[key]}" for key in after if before[key] != after[key] and key not in but]
+
+
+def shown(value: Any) -> str:
+    """A value as an error quotes it: never longer than a line."""
+    text = str(value)
+    return repr(text if len(text) <= 60 else text[:57] + "...")

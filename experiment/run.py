@@ -15,7 +15,8 @@ from errors import InputError
 from experiment.config import Config, differences
 from experiment.device import pick_device
 from experiment.folder import MAY_CHANGE, Experiment
-from experiment.training import Stack, Validation, plan
+from experiment.training import Stack, plan
+from experiment.validation import Validation
 from files import write_folder, write_json
 from model.describe import parameter_table
 from model.gpt import GPT

@@ -5,7 +5,6 @@ measured or saved.
 """
 
 import hashlib
-import json
 import math
 import signal
 import time
@@ -16,18 +15,17 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from data.batches import batch, validation_windows
-from data.config import RELATIONS
+from data.batches import batch
 from data.packed import Dataset
 from errors import Interrupted
 from experiment import checkpoint
 from experiment.config import Config, TrainConfig
 from experiment.folder import Run
+from experiment.metrics import Metrics
 from experiment.optimizer import StackedAdamW, learning_rate_factor
-from files import write_text
+from experiment.signals import Signals
+from experiment.validation import Validation
 from model.gpt import GPT
-
-EVAL_LOGITS = 2**24  # logits at once in a measurement: 64 MiB of fp32
 
 
 class Batches:
@@ -47,86 +45,6 @@ class Batches:
         if self.device.type == "cuda":
             windows = windows.pin_memory()
         return windows.to(self.device, non_blocking=True)[self.row]
-
-
-class Validation:
-    """The whole validation split, the same windows for every run."""
-
-    def __init__(self, dataset: Dataset, block_size: int, device: torch.device):
-        x, y = validation_windows(dataset.val, block_size)
-        self.x, self.y = torch.from_numpy(x).to(device), torch.from_numpy(y).to(device)  # (N, T)
-        codes = torch.zeros_like(self.y)
-        if dataset.val_relations is not None:
-            codes = torch.from_numpy(validation_windows(dataset.val_relations, block_size)[1]).to(device)
-        self.groups = torch.stack([self.y >= 0] + [codes == i + 1 for i in range(len(RELATIONS))]).float()  # (5, N, T)
-        self.tagged = dataset.val_relations is not None
-
-    @torch.no_grad()
-    def __call__(self, model: GPT, autocast: Callable) -> tuple[list[float], list[dict[str, float]]]:
-        """Mean loss of each of R runs, nats a token: over all tokens, and over those of each relation (tales)."""
-        n_run = len(model.n_head)
-        size = max(1, EVAL_LOGITS // (n_run * self.x.shape[1] * model.vocab_size))
-        model.eval()
-        sums = []
-        for x, y, groups in zip(self.x.split(size), self.y.split(size), self.groups.split(size, dim=1), strict=True):
-            with autocast():
-                losses = model.token_losses(x.expand(n_run, -1, -1), y.expand(n_run, -1, -1))
-            sums.append(torch.einsum("rnt,gnt->rg", losses.float(), groups))
-        model.train()
-        counts = self.groups.sum((1, 2), dtype=torch.float32).cpu().double()
-        means = (torch.stack(sums).cpu().double().sum(0) / counts).tolist()  # (R, 5)
-        relations = [dict(zip(RELATIONS, row[1:], strict=True)) if self.tagged else {} for row in means]
-        return [row[0] for row in means], relations
-
-
-class Metrics:
-    """metrics.jsonl of one run: a line a logged step."""
-
-    def __init__(self, run: Run, iteration: int):
-        """Keep the lines up to `iteration`; the steps after it will be made again."""
-        run.path.mkdir(parents=True, exist_ok=True)
-        self.path = run.path / "metrics.jsonl"
-        kept = []
-        if self.path.exists() and iteration:
-            for line in self.path.read_text(encoding="utf-8").splitlines():
-                try:
-                    if json.loads(line)["iter"] > iteration:
-                        break
-                except (ValueError, KeyError):
-                    break  # a line cut short by a kill: all good ones stand before it
-                kept.append(line + "\n")
-        write_text(self.path, "".join(kept))
-
-    def write(self, line: dict) -> None:
-        finite = {key: _finite(value) for key, value in line.items()}
-        with open(self.path, "a", encoding="utf-8") as file:
-            file.write(json.dumps(finite, allow_nan=False) + "\n")
-
-
-def _finite(value):
-    """The value with null in place of NaN and infinity, which JSON does not have."""
-    if isinstance(value, dict):
-        return {key: _finite(v) for key, v in value.items()}
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-class Signals:
-    """While active, SIGINT and SIGTERM only set `received`; a second one ends the program at once."""
-
-    received: int | None = None
-
-    def __enter__(self) -> "Signals":
-        self.previous = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}
-        return self
-
-    def __exit__(self, *_) -> None:
-        for number, handler in self.previous.items():
-            signal.signal(number, handler)
-
-    def _note(self, number: int, _frame) -> None:
-        self.received = number
-        for other in self.previous:
-            signal.signal(other, signal.SIG_DFL)
 
 
 class Stack:

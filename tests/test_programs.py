@@ -198,7 +198,7 @@ def test_an_unwritable_folder_is_one_line_and_status_1(capsys, config_file):
 
 
 def test_the_shipped_configs_are_valid():
-    from experiment.config import parse
+    from experiment.command_line import parse
 
     for path in sorted((ROOT / "configs").glob("*.yaml")):
         config, _ = parse(

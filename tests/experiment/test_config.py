@@ -4,7 +4,8 @@ import pytest
 
 import train
 from errors import InputError
-from experiment.config import Config, differences, keys, parse
+from experiment.command_line import parse
+from experiment.config import Config, differences, keys
 from experiment.sweep import runs
 
 GOOD = "sweep: {n_head: [1, 2]}\n"

@@ -1,0 +1,42 @@
+"""Validation loss: over the whole validation split, the same windows for every run."""
+
+from collections.abc import Callable
+
+import torch
+
+from data.batches import validation_windows
+from data.config import RELATIONS
+from data.packed import Dataset
+from model.gpt import GPT
+
+EVAL_LOGITS = 2**24  # logits at once in a measurement: 64 MiB of fp32
+
+
+class Validation:
+    """The whole validation split, the same windows for every run."""
+
+    def __init__(self, dataset: Dataset, block_size: int, device: torch.device):
+        x, y = validation_windows(dataset.val, block_size)
+        self.x, self.y = torch.from_numpy(x).to(device), torch.from_numpy(y).to(device)  # (N, T)
+        codes = torch.zeros_like(self.y)
+        if dataset.val_relations is not None:
+            codes = torch.from_numpy(validation_windows(dataset.val_relations, block_size)[1]).to(device)
+        self.groups = torch.stack([self.y >= 0] + [codes == i + 1 for i in range(len(RELATIONS))]).float()  # (5, N, T)
+        self.tagged = dataset.val_relations is not None
+
+    @torch.no_grad()
+    def __call__(self, model: GPT, autocast: Callable) -> tuple[list[float], list[dict[str, float]]]:
+        """Mean loss of each of R runs, nats a token: over all tokens, and over those of each relation (tales)."""
+        n_run = len(model.n_head)
+        size = max(1, EVAL_LOGITS // (n_run * self.x.shape[1] * model.vocab_size))
+        model.eval()
+        sums = []
+        for x, y, groups in zip(self.x.split(size), self.y.split(size), self.groups.split(size, dim=1), strict=True):
+            with autocast():
+                losses = model.token_losses(x.expand(n_run, -1, -1), y.expand(n_run, -1, -1))
+            sums.append(torch.einsum("rnt,gnt->rg", losses.float(), groups))
+        model.train()
+        counts = self.groups.sum((1, 2), dtype=torch.float32).cpu().double()
+        means = (torch.stack(sums).cpu().double().sum(0) / counts).tolist()  # (R, 5)
+        relations = [dict(zip(RELATIONS, row[1:], strict=True)) if self.tagged else {} for row in means]
+        return [row[0] for row in means], relations
