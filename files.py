@@ -8,6 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 
+def cache_folder() -> Path:
+    """Where prepared data and measurements of the machine are kept: HEADCOUNT_CACHE, or ~/.cache/headcount."""
+    return Path(os.environ.get("HEADCOUNT_CACHE") or Path.home() / ".cache" / "headcount")
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a file under another name, flush it to disk, and put it in place in one step."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")

@@ -13,6 +13,7 @@ from types import ModuleType
 import torch
 
 from experiment.device import pick_device
+from experiment.speed import processor
 
 
 def parser(description: str, **defaults) -> argparse.ArgumentParser:
@@ -36,19 +37,11 @@ def start(options: argparse.Namespace) -> torch.device:
 
 def machine(device: torch.device) -> dict[str, str | int]:
     """Device, versions and threads."""
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else processor()
     facts = {"device": name, "torch": torch.__version__, "python": platform.python_version()}
     if device.type == "cpu":
-        facts |= {"threads": torch.get_num_threads(), "instructions": torch.backends.cpu.get_cpu_capability()}
+        facts |= {"threads": torch.get_num_threads()}
     return facts
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
 
 
 def synchronize(device: torch.device) -> None:

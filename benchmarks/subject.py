@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import yaml
 
 from benchmarks.common import synchronize
 from data.packed import Dataset
@@ -18,6 +19,7 @@ from data.tokenizers import CharTokenizer
 from experiment.config import Config, SweepConfig, TrainConfig
 from experiment.device import pick_device
 from experiment.folder import Experiment
+from experiment.speed import choose, keep_freed_memory
 from experiment.training import Stack
 from model.config import ModelConfig
 
@@ -64,11 +66,12 @@ def main() -> None:
     parser.add_argument("--iters", type=int, default=20)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--seeds", type=int, default=1)
-    parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32")
-    parser.add_argument("--compile", choices=["auto", "on", "off"], default="auto")
+    parser.add_argument("--precision", choices=["auto", "fp32", "bf16"], default="auto")
+    parser.add_argument("--compile", type=yaml.safe_load, default="auto", help="auto, true or false")
     parser.add_argument("--alone", action="store_true", help="one run at a time, one for each H")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
+    keep_freed_memory()
     device = pick_device(options.device)
     shape = SHAPES[options.shape]
     sweeps = [((h,), 1) for h in shape.n_head] if options.alone else [(shape.n_head, options.seeds)]
@@ -87,11 +90,14 @@ def measure(shape: Shape, n_head, seeds: int, options, device: torch.device, fol
     config = Config(
         model=shape.model(),
         sweep=SweepConfig(n_head=list(n_head), seed=list(range(seeds))),
-        train=TrainConfig(batch_size=shape.batch_size, precision=options.precision),
+        train=TrainConfig(
+            batch_size=shape.batch_size, precision=options.precision, compile=options.compile, max_iters=10_000
+        ),
     )
     runs = Experiment(folder, config).runs
+    speed = choose(config, runs, shape.vocab_size, device, None)
     began = time.perf_counter()
-    stack = Stack(runs, config, dataset(shape, folder), device, options.precision, 0)
+    stack = Stack(runs, config, dataset(shape, folder), device, speed, 0, print)
     stack.step(0)
     synchronize(device)
     first = time.perf_counter() - began

@@ -63,7 +63,7 @@ def arguments() -> argparse.Namespace:
     )
     result.add_argument("--iters", type=int, default=20, help="timed steps of each competitor and round")
     result.add_argument("--precision", choices=["auto", "fp32", "bf16"], default="auto", help="of this project")
-    result.add_argument("--compile", choices=["auto", "on", "off"], default="auto", help="of this project")
+    result.add_argument("--compile", choices=["auto", "true", "false"], default="auto", help="of this project")
     result.add_argument("--stack_only", action="store_true", help="leave out the runs one at a time")
     return result.parse_args()
 
@@ -132,9 +132,7 @@ def ours(options: argparse.Namespace, shape: Shape, precision: str, alone: bool)
 
 
 def report(shape: Shape, peak: float, results: dict[str, list[dict]]) -> dict:
-    flops = 3 * statistics.mean(
-        sum(flops_per_token(shape.model(), shape.vocab_size, h).values()) for h in shape.n_head
-    )
+    flops = 3 * statistics.mean(sum(flops_per_token(shape.model(), shape.vocab_size, h).values()) for h in shape.n_head)
     tokens = shape.batch_size * shape.block_size
     base = statistics.median(r["ms"] for r in results[next(iter(results))])
     rows, figures = [], {}

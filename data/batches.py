@@ -17,10 +17,10 @@ def batch(tokens: np.ndarray, seeds: Sequence[int], iteration: int, batch_size: 
     Row s depends on (seeds[s], iteration) and on nothing else that is drawn.
     """
     windows = np.lib.stride_tricks.sliding_window_view(np.asarray(tokens), block_size + 1)  # (N - T, T+1), no copy
-    return windows[_offsets(seeds, iteration, batch_size, len(windows))].astype(np.int64)
+    return windows[offsets(seeds, iteration, batch_size, len(windows))].astype(np.int64)
 
 
-def _offsets(seeds: Sequence[int], iteration: int, batch_size: int, n: int) -> np.ndarray:
+def offsets(seeds: Sequence[int], iteration: int, batch_size: int, n: int) -> np.ndarray:
     """Uniform integers in [0, n), int64 (S, B). Raw Philox output, whose stream NumPy keeps the same for ever.
 
     The iteration is the highest of the counter's four words, and draws step the lowest: no two iterations overlap.

@@ -75,6 +75,11 @@ class StackedAdamW:
                 groups.append({"params": [row], "lr": self.rates[r], "weight_decay": decay})
         self.adamw = torch.optim.AdamW(groups, betas=betas, eps=1e-8, fused=True)
 
+    def make_capturable(self) -> None:
+        """Let a CUDA graph record `step`; the rates are tensors, the step counts are on the device already."""
+        for group in self.adamw.param_groups:
+            group["capturable"] = True
+
     def zero_grad(self) -> None:
         self.grads.zero_()
 

@@ -1,7 +1,6 @@
 """Carry out an experiment: prepare the data, make or continue the run folder, train every stack to the end."""
 
 import fcntl
-import os
 import platform
 from collections.abc import Callable
 from contextlib import contextmanager
@@ -11,10 +10,12 @@ from pathlib import Path
 import torch
 
 from data.packed import Dataset, prepare
-from errors import InputError
+from errors import InputError, WorkError
 from experiment.config import Config, differences
 from experiment.device import pick_device
 from experiment.folder import MAY_CHANGE, Experiment
+from experiment.memory import bytes_of_a_run, free_bytes, out_of_memory
+from experiment.speed import Speed, as_facts, choose, keep_freed_memory, processor
 from experiment.training import Stack, plan
 from experiment.validation import Validation
 from files import write_folder, write_json
@@ -32,9 +33,7 @@ def train_experiment(
         Interrupted: by a signal, after a checkpoint.
     """
     device = pick_device(device_name)
-    precision = config.train.precision
-    if precision == "auto":
-        precision = "bf16" if device.type == "cuda" else "fp32"
+    keep_freed_memory()
     if (path / "config.yaml").exists():
         held = Experiment.open(path).config
         if changed := differences(held, config, MAY_CHANGE):
@@ -46,20 +45,52 @@ def train_experiment(
     dataset.require(config.model.block_size)
     with _locked(path):
         experiment = Experiment.create(path, config)
-        _record(experiment, dataset, device, precision)
+        held = _held(experiment, dataset)
+        speed = choose(config, experiment.runs, dataset.tokenizer.vocab_size, device, held)
         if not (path / "tokenizer").exists():
             write_folder(path / "tokenizer", dataset.tokenizer.save)
-        size = len(experiment.runs) if config.train.stack == "auto" else config.train.stack
-        stacks = plan(experiment.runs, size, say)
+        stacks = plan(experiment.runs, speed.stack_size, say)
+        _record(experiment, dataset, device, speed, held)
         if not stacks:
             say(f"{path}: all {len(experiment.runs)} runs are finished")
             return experiment
-        _announce(experiment, dataset, device, precision, stacks, say)
+        _announce(experiment, dataset, device, speed, stacks, say)
         validation = Validation(dataset, config.model.block_size, device)
-        for number, (runs, start) in enumerate(stacks, 1):
-            stack = Stack(runs, config, dataset, device, precision, start)
-            stack.train(validation, say, f"stack {number}/{len(stacks)}" if len(stacks) > 1 else "training")
+        while stacks:
+            size = max(len(runs) for runs, _ in stacks)
+            if _train(stacks, config, dataset, validation, device, speed, say):
+                break
+            if size == 1:
+                raise WorkError(_too_large(experiment, dataset, device, speed))
+            say(f"out of memory with {size} runs at once: going on with {size // 2} from the last checkpoint")
+            stacks = plan(experiment.runs, size // 2, say)
     return experiment
+
+
+def _train(stacks, config: Config, dataset: Dataset, validation: Validation, device, speed: Speed, say) -> bool:
+    """Train every stack to its end; False where one ran out of memory."""
+    for number, (runs, start) in enumerate(stacks, 1):
+        try:
+            stack = Stack(runs, config, dataset, device, speed, start, say)
+            stack.train(validation, f"stack {number}/{len(stacks)}" if len(stacks) > 1 else "training")
+        except (torch.OutOfMemoryError, RuntimeError, MemoryError) as error:
+            if not out_of_memory(error):
+                raise
+            stack = None
+            if device.type == "cuda":
+                torch.cuda.empty_cache()
+            return False
+    return True
+
+
+def _too_large(experiment: Experiment, dataset: Dataset, device: torch.device, speed: Speed) -> str:
+    heads = experiment.runs[-1].n_head
+    needed = bytes_of_a_run(experiment.config, dataset.tokenizer.vocab_size, heads, device, speed.precision)
+    return (
+        f"out of memory: one run needs about {needed / 2**30:.1f} GiB on {device}, which has "
+        f"{free_bytes(device) / 2**30:.1f} GiB free; lower train.batch_size (and raise "
+        "train.gradient_accumulation_steps), model.block_size or model.n_embd"
+    )
 
 
 @contextmanager
@@ -74,27 +105,31 @@ def _locked(path: Path):
         yield
 
 
-def _record(experiment: Experiment, dataset: Dataset, device: torch.device, precision: str) -> None:
-    """Write environment.json; where there is one already, check that the data is the same and add this start."""
+def _held(experiment: Experiment, dataset: Dataset) -> dict | None:
+    """What environment.json holds of the starts before this one; None at the first.
+
+    Raises:
+        InputError: the data is not what the experiment began with.
+    """
+    if not (experiment.path / "environment.json").exists():
+        return None
+    held = experiment.environment
+    if held["data_hash"] != dataset.hash:
+        raise InputError(
+            f"{experiment.path}: the corpus has changed since this experiment began (data hash "
+            f"{held['data_hash'][:12]} → {dataset.hash[:12]}); put it back, or give another --out_dir"
+        )
+    return held
+
+
+def _record(experiment: Experiment, dataset: Dataset, device: torch.device, speed: Speed, held: dict | None) -> None:
+    """Write environment.json: this start, after those before it."""
     start = {
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else f"{device} ({platform.machine()})",
-        "precision": precision,
-        "threads": torch.get_num_threads(),
-        "cores": os.cpu_count(),
-        "stack": experiment.config.train.stack,
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else processor(),
+        **as_facts(speed, device),
         "versions": {"python": platform.python_version(), "torch": torch.__version__},
     }
-    file = experiment.path / "environment.json"
-    starts = []
-    if file.exists():
-        held = experiment.environment
-        if held["data_hash"] != dataset.hash:
-            raise InputError(
-                f"{experiment.path}: the corpus has changed since this experiment began (data hash "
-                f"{held['data_hash'][:12]} → {dataset.hash[:12]}); put it back, or give another --out_dir"
-            )
-        starts = held["starts"]
     model = GPT(experiment.config.model, dataset.tokenizer.vocab_size, [experiment.config.head_counts[0]])
     facts = {
         **start,
@@ -105,17 +140,19 @@ def _record(experiment: Experiment, dataset: Dataset, device: torch.device, prec
         "vocab_size": dataset.tokenizer.vocab_size,
         "parameters": model.n_parameters(),
         "parameter_table": parameter_table(model),
-        "starts": [*starts, start],
+        "starts": [*(held["starts"] if held else []), start],
     }
-    write_json(file, facts)
+    write_json(experiment.path / "environment.json", facts)
 
 
-def _announce(experiment: Experiment, dataset: Dataset, device: torch.device, precision: str, stacks, say) -> None:
+def _announce(experiment: Experiment, dataset: Dataset, device: torch.device, speed: Speed, stacks, say) -> None:
     config = experiment.config
     say(
         f"{config.name}: {len(experiment.runs)} runs, H in {', '.join(map(str, config.head_counts))}, "
         f"{len(config.sweep.seed)} seed{'s' * (len(config.sweep.seed) > 1)}, "
-        f"{experiment.environment['parameters']:,} parameters each, on {device} in {precision}"
+        f"{experiment.environment['parameters']:,} parameters each, on {device} in {speed.precision}"
+        + (", compiled" if speed.compile else "")
+        + (f", {speed.stack_size} at once" if speed.stack_size < len(experiment.runs) else "")
     )
     say(
         f"data: {len(dataset.train):,} tokens to train on, {len(dataset.val):,} to validate on, "

@@ -4,7 +4,6 @@ Next batch, forward, backward, clip, step, log. The loop never waits for the dev
 measured or saved.
 """
 
-import hashlib
 import math
 import signal
 import time
@@ -15,17 +14,22 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from data.batches import batch
+from data.batches import batch, offsets
 from data.packed import Dataset
 from errors import Interrupted
 from experiment import checkpoint
 from experiment.config import Config, TrainConfig
 from experiment.folder import Run
 from experiment.metrics import Metrics
-from experiment.optimizer import StackedAdamW, learning_rate_factor
+from experiment.optimizer import StackedAdamW
 from experiment.signals import Signals
+from experiment.speed import Speed
+from experiment.step import Step
 from experiment.validation import Validation
 from model.gpt import GPT
+
+RESIDENT_SHARE = 0.1
+"""The part of a GPU's free memory that the training tokens may fill."""
 
 
 class Batches:
@@ -38,9 +42,18 @@ class Batches:
         self.batch_size = config.train.batch_size * config.train.gradient_accumulation_steps
         self.block_size = config.model.block_size
         self.device = device
+        self.resident = None  # a GPU cuts its own windows, where the tokens take little of its memory
+        if device.type == "cuda" and 4 * len(self.tokens) < RESIDENT_SHARE * torch.cuda.mem_get_info(device)[0]:
+            self.resident = torch.from_numpy(self.tokens.astype(np.int32)).to(device)
+            self.window = torch.arange(self.block_size + 1, device=device)
 
     def __call__(self, iteration: int) -> Tensor:
         """Windows (R, gradient_accumulation_steps · B, T + 1), int64."""
+        if self.resident is not None:
+            count = len(self.tokens) - self.block_size
+            first = torch.from_numpy(offsets(self.seeds, iteration, self.batch_size, count)).pin_memory()
+            first = first.to(self.device, non_blocking=True)[self.row]
+            return self.resident[first[:, :, None] + self.window].long()
         windows = torch.from_numpy(batch(self.tokens, self.seeds, iteration, self.batch_size, self.block_size))
         if self.device.type == "cuda":
             windows = windows.pin_memory()
@@ -53,13 +66,21 @@ class Stack:
     Args:
         runs: their head counts in order.
         start: the step to go on from; every run has a checkpoint of it, unless it is 0.
-        precision: "fp32" or "bf16".
+        speed: precision and compilation.
+        say: told what the user should know.
     """
 
     def __init__(
-        self, runs: Sequence[Run], config: Config, dataset: Dataset, device: torch.device, precision: str, start: int
+        self,
+        runs: Sequence[Run],
+        config: Config,
+        dataset: Dataset,
+        device: torch.device,
+        speed: Speed,
+        start: int,
+        say: Callable[[str], object],
     ):
-        self.runs, self.config, self.device, self.start = runs, config, device, start
+        self.runs, self.config, self.start, self.say = runs, config, start, say
         self.eot = dataset.tokenizer.eot
         self.model = GPT(config.model, dataset.tokenizer.vocab_size, [run.n_head for run in runs]).to(device)
         self.model.init_weights([run.seed for run in runs])
@@ -69,16 +90,12 @@ class Stack:
             self.optimizer.alive.copy_(torch.tensor([state.diverged is None for state in self.states]))
         self.metrics = [Metrics(run, start) for run in runs]
         self.batches = Batches(dataset, runs, config, device)
-        self.precision = precision
         self.loss_sum = torch.tensor([state.loss_sum for state in self.states], device=device)  # since the last line
         self.loss_count = self.states[0].loss_count
-        self.norms = torch.zeros(len(runs), device=device)
+        self.compute = Step(self.model, self.optimizer, runs, config.train, speed, say)
         self.iteration = start
 
-    def autocast(self):
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16")
-
-    def train(self, validation: Validation, say: Callable[[str], object], position: str = "") -> None:
+    def train(self, validation: Validation, position: str = "") -> None:
         """Train to the end, with a bar on the terminal; write metrics and checkpoints.
 
         Raises:
@@ -92,14 +109,14 @@ class Stack:
         )
         with Signals() as signals, bar:
             if self.start == 0:
-                self._log(self._measure(validation, say), tokens_per_step, began)
+                self._log(self._measure(validation), tokens_per_step, began)
             for iteration in range(self.start, train.max_iters):
                 self.step(iteration)
                 done = self.iteration = iteration + 1
                 bar.update()
                 last = done == train.max_iters
                 if measure := done % train.eval_interval == 0 or last:
-                    self._log(self._measure(validation, say), tokens_per_step, began)
+                    self._log(self._measure(validation), tokens_per_step, began)
                 elif done % train.log_interval == 0:
                     self._log(None, tokens_per_step, began)
                 if measure or done % train.log_interval == 0:
@@ -116,39 +133,18 @@ class Stack:
 
     def step(self, iteration: int) -> None:
         """One training step of every run."""
-        train = self.config.train
-        windows = self.batches(iteration)
-        losses = torch.zeros(len(self.runs), device=self.device)
-        self.optimizer.zero_grad()
-        for micro, part in enumerate(windows.split(train.batch_size, dim=1)):
-            if self.config.model.dropout > 0:
-                self.model.set_dropout_keys(self._dropout_keys(iteration, micro))
-            with self.autocast():
-                loss = self.model.loss(part[:, :, :-1], part[:, :, 1:]) / train.gradient_accumulation_steps  # (R,)
-            loss.sum().backward()
-            losses += loss.detach()
-        self.norms = self.optimizer.step(self._factors(iteration), losses)
-        self.loss_sum += losses
+        self.compute(iteration, self.batches(iteration))
+        self.loss_sum += self.compute.losses
         self.loss_count += 1
 
-    def _factors(self, iteration: int) -> Tensor:
-        train = self.config.train
-        decay_iters = train.lr_decay_iters or train.max_iters
-        floors = [0.1 if train.min_lr is None else train.min_lr / run.learning_rate for run in self.runs]
-        factors = [learning_rate_factor(iteration, train.warmup_iters, decay_iters, floor) for floor in floors]
-        return torch.tensor(factors, device=self.device)
-
-    def _dropout_keys(self, iteration: int, micro: int) -> Tensor:
-        digests = [hashlib.blake2b(f"{r.seed} {iteration} {micro}".encode(), digest_size=4) for r in self.runs]
-        return torch.tensor([int.from_bytes(d.digest(), "little") for d in digests], device=self.device)
-
-    def _measure(self, validation: Validation, say: Callable) -> list[dict]:
-        losses, relations = validation(self.model, self.autocast)
+    def _measure(self, validation: Validation) -> list[dict]:
+        with self.compute.measuring():
+            losses, relations = validation(self.model, self.compute.autocast)
         by_head = {}
         for run, loss in zip(self.runs, losses, strict=True):
             by_head.setdefault(run.n_head, []).append(loss)
         shown = "  ".join(f"H={heads} {np.mean(values):.4f}" for heads, values in by_head.items())
-        say(f"iter {self.iteration:>5}: val loss  {shown}")
+        self.say(f"iter {self.iteration:>5}: val loss  {shown}")
         return [
             {"val_loss": loss} | ({"val_loss_by_relation": relation} if relation else {})
             for loss, relation in zip(losses, relations, strict=True)
@@ -157,7 +153,7 @@ class Stack:
     def _log(self, measured: list[dict] | None, tokens_per_step: int, began: float) -> None:
         """Write a line for every run, and note which runs have diverged."""
         means = (self.loss_sum / max(1, self.loss_count)).tolist()
-        norms, rates, alive = self.norms.tolist(), self.optimizer.rates.tolist(), self.optimizer.alive.tolist()
+        norms, rates, alive = self.compute.norms.tolist(), self.optimizer.rates.tolist(), self.optimizer.alive.tolist()
         seconds = round(time.monotonic() - began, 3)
         for r, state in enumerate(self.states):
             if not alive[r] and state.diverged is None:

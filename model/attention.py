@@ -87,6 +87,7 @@ class CausalMHA(nn.Module):
         super().__init__()
         self.groups = [(heads, len(list(runs))) for heads, runs in groupby(n_head)]  # (H, runs of that H)
         self.core = core
+        self.core_dtype: torch.dtype | None = None  # see GPT.set_core_dtype
         self.c_attn = Linear(len(n_head), n_embd, 3 * n_embd, bias)
         self.c_proj = Linear(len(n_head), n_embd, n_embd, bias)  # W_0
         self.attn_dropout = Dropout(dropout, place)
@@ -106,11 +107,15 @@ class CausalMHA(nn.Module):
         core = "explicit" if dropping else self.core
         keys = self.attn_dropout.keys if dropping else torch.zeros(len(x))
         runs = [count for _, count in self.groups]
+        autocast = torch.is_autocast_enabled(x.device.type) and self.core_dtype is None
+        if self.core_dtype is not None:
+            q, k, v = (tensor.to(self.core_dtype) for tensor in (q, k, v))
         parts = zip(self.groups, *(tensor.split(runs) for tensor in (q, k, v, keys)), strict=True)
-        z = [
-            attend(*group_qkv, heads, core, self.point, partial(self.attn_dropout.drop, keys=group_keys))
-            for (heads, _), *group_qkv, group_keys in parts
-        ]
+        with torch.autocast(x.device.type, enabled=autocast):
+            z = [
+                attend(*group_qkv, heads, core, self.point, partial(self.attn_dropout.drop, keys=group_keys))
+                for (heads, _), *group_qkv, group_keys in parts
+            ]
         return self.resid_dropout(self.out(self.c_proj(z[0] if len(z) == 1 else torch.cat(z))))
 
 

@@ -126,6 +126,11 @@ class GPT(nn.Module):
             if isinstance(module, Dropout):
                 module.keys = keys
 
+    def set_core_dtype(self, dtype: torch.dtype | None) -> None:
+        """Attend in this precision whatever autocast says; None: as autocast says."""
+        for block in self.h:
+            block.attn.core_dtype = dtype
+
     def new_cache(self, batch_size: int, dtype: torch.dtype = torch.float32) -> list[Cache]:
         """An empty key-value cache, one a layer, for batch_size sequences a run."""
         shape = (len(self.n_head), batch_size, self.config.block_size, self.config.n_embd)

@@ -76,16 +76,16 @@ class Dropout(nn.Module):
         if keys is None:
             raise RuntimeError("dropout needs keys: call GPT.set_dropout_keys before a training step")
         element = torch.arange(x[0].numel(), device=x.device)
-        base = _mix(keys + self.place * 0x9E3779B1 & _MASK)
-        bits = _mix(_mix(element)[None] ^ base[:, None]).view(x.shape)
+        base = mix(keys + self.place * 0x9E3779B1 & MASK32)
+        bits = mix(mix(element)[None] ^ base[:, None]).view(x.shape)
         return x * ((bits >= int(self.p * 2**32)) * (1 / (1 - self.p))).to(x.dtype)
 
 
-_MASK = 0xFFFFFFFF
+MASK32 = 0xFFFFFFFF
 
 
-def _mix(x: Tensor) -> Tensor:
+def mix(x: Tensor) -> Tensor:
     """A permutation of the integers below 2³² whose output bits look independent of the input's."""
-    x = (x ^ (x >> 16)) * 0x7FEB352D & _MASK
-    x = (x ^ (x >> 15)) * 0x846CA68B & _MASK
+    x = (x ^ (x >> 16)) * 0x7FEB352D & MASK32
+    x = (x ^ (x >> 15)) * 0x846CA68B & MASK32
     return x ^ (x >> 16)

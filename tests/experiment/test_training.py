@@ -16,10 +16,13 @@ from errors import InputError, Interrupted
 from experiment.folder import Experiment, Run
 from experiment.run import train_experiment
 from experiment.samples import load_stack
+from experiment.speed import Speed
 from experiment.sweep import RunSpec
 from experiment.table import result_table
 from experiment.training import Batches, Stack, plan
 from tests.conftest import small_config
+
+EAGER = Speed("fp32", "fp32", compile=False, stack_size=6)
 
 
 def quiet(_text):
@@ -49,7 +52,7 @@ def losses_of(path, n_head, seeds, steps, rates=None, **changes) -> np.ndarray:
     rates = rates or [3e-3] * len(seeds)
     specs = [RunSpec(f"run{i}", h, s, lr, 0.1) for i, (h, s, lr) in enumerate(zip(n_head, seeds, rates, strict=True))]
     runs = [Run(path / spec.name, spec, steps) for spec in specs]
-    stack = Stack(runs, config, prepare(config.data, progress=False), torch.device("cpu"), "fp32", 0)
+    stack = Stack(runs, config, prepare(config.data, progress=False), torch.device("cpu"), EAGER, 0, quiet)
     rows = []
     for iteration in range(steps):
         stack.step(iteration)
