@@ -100,8 +100,6 @@ class CausalMHA(nn.Module):
 
     def forward(self, x: Tensor, cache: "Cache | None" = None) -> Tensor:
         q, k, v = self.c_attn(x).chunk(3, dim=-1)  # (R, B, T, D) each
-        if cache is not None:
-            k, v = cache.append(k, v)  # (R, B, T so far, D)
         dropping = self.training and self.attn_dropout.p > 0.0
         # PyTorch's fused kernel draws its dropout from one generator for all runs, which would couple them.
         core = "explicit" if dropping else self.core
@@ -111,26 +109,55 @@ class CausalMHA(nn.Module):
         if self.core_dtype is not None:
             q, k, v = (tensor.to(self.core_dtype) for tensor in (q, k, v))
         parts = zip(self.groups, *(tensor.split(runs) for tensor in (q, k, v, keys)), strict=True)
+        z = []
         with torch.autocast(x.device.type, enabled=autocast):
-            z = [
-                attend(*group_qkv, heads, core, self.point, partial(self.attn_dropout.drop, keys=group_keys))
-                for (heads, _), *group_qkv, group_keys in parts
-            ]
+            for place, ((heads, _), *group_qkv, group_keys) in enumerate(parts):
+                if cache is not None and cache.length:
+                    z.append(cache.attend(place, *group_qkv, heads))
+                    continue
+                if cache is not None:
+                    cache.put(place, *group_qkv[1:], heads)
+                drop = partial(self.attn_dropout.drop, keys=group_keys)
+                z.append(attend(*group_qkv, heads, core, self.point, drop))
+        if cache is not None:
+            cache.length += x.shape[2]
         return self.resid_dropout(self.out(self.c_proj(z[0] if len(z) == 1 else torch.cat(z))))
 
 
 class Cache:
-    """Keys and values of one layer's earlier tokens, in tensors of full length that are filled from the left."""
+    """Keys and values of one layer, for each group of equal H, in tensors that are filled from the left.
 
-    def __init__(self, shape: tuple[int, int, int, int], device: torch.device, dtype: torch.dtype):
-        self.keys = torch.empty(shape, device=device, dtype=dtype)  # (R, B, block_size, D)
-        self.values = torch.empty_like(self.keys)
-        self.length = 0
+    Keys lie transposed, (r, B, H, d_h, block_size), so that the scores of a new token are one batched product along
+    memory; values (r, B, H, block_size, d_h).
+    """
 
-    def append(self, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """Add k and v (R, B, T, D) at the end; return all keys and values so far (R, B, length, D)."""
-        end = self.length + k.shape[2]
-        self.keys[:, :, self.length : end] = k
-        self.values[:, :, self.length : end] = v
-        self.length = end
-        return self.keys[:, :, :end], self.values[:, :, :end]
+    def __init__(self, block_size: int):
+        self.block_size = block_size
+        self.length = 0  # tokens held
+        self.groups: list[tuple[Tensor, Tensor]] = []
+
+    def put(self, place: int, k: Tensor, v: Tensor, n_head: int) -> None:
+        """Hold the first tokens of group `place`: k and v (r, B, T, D)."""
+        k, v = split_heads(k, n_head), split_heads(v, n_head)  # (r, B, H, T, d_h)
+        keys = k.new_empty(*k.shape[:-2], k.shape[-1], self.block_size)
+        values = v.new_empty(*v.shape[:-2], self.block_size, v.shape[-1])
+        self.groups.insert(place, (keys, values))
+        self._write(place, 0, k, v)
+
+    def attend(self, place: int, q: Tensor, k: Tensor, v: Tensor, n_head: int) -> Tensor:
+        """Add tokens to group `place` and attend from them to all so far; q, k, v (r, B, T, D) → (r, B, T, D)."""
+        q, k, v = (split_heads(x, n_head) for x in (q, k, v))
+        self._write(place, self.length, k, v)
+        keys, values = self.groups[place]
+        count = q.shape[-2]
+        end = self.length + count
+        scores = (q * q.shape[-1] ** -0.5) @ keys[..., :end]
+        if count > 1:
+            scores = scores.masked_fill(~causal_mask(count, end, q.device), -math.inf)
+        return merge_heads(scores.softmax(-1) @ values[..., :end, :])
+
+    def _write(self, place: int, start: int, k: Tensor, v: Tensor) -> None:
+        keys, values = self.groups[place]
+        end = start + k.shape[-2]
+        keys[..., start:end] = k.transpose(-2, -1)
+        values[..., start:end, :] = v

@@ -64,7 +64,7 @@ def generate(
             start = text.shape[-1] - max(1, block_size // 2)
             cache, fresh = None, text[:, :, start:]
         if use_cache and cache is None:
-            cache = model.new_cache(num_samples)
+            cache = model.new_cache()
         hidden = model.hidden(fresh if use_cache else text[:, :, start:], cache)
         logits = model.logits(hidden[:, :, -1:])[:, :, 0].float()  # (R, num_samples, V)
         if greedy:

@@ -131,10 +131,9 @@ class GPT(nn.Module):
         for block in self.h:
             block.attn.core_dtype = dtype
 
-    def new_cache(self, batch_size: int, dtype: torch.dtype = torch.float32) -> list[Cache]:
-        """An empty key-value cache, one a layer, for batch_size sequences a run."""
-        shape = (len(self.n_head), batch_size, self.config.block_size, self.config.n_embd)
-        return [Cache(shape, self.wte.weight.device, dtype) for _ in self.h]
+    def new_cache(self) -> list[Cache]:
+        """An empty key-value cache, one a layer."""
+        return [Cache(self.config.block_size) for _ in self.h]
 
     def n_parameters(self) -> int:
         """Parameters of one run, the tied embedding counted once."""
