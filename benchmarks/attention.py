@@ -1,0 +1,90 @@
+"""Time and peak memory of the two attention cores, forward and backward, against H at fixed D.
+
+python -m benchmarks.attention [--n_embd 384] [--block_sizes 64 256 1024 2048]
+"""
+
+import argparse
+import statistics
+
+import torch
+from torch.profiler import ProfilerActivity, profile
+
+from benchmarks.common import finish, interleaved, parser, seconds, start, table
+from experiment.speed import keep_freed_memory
+from model.attention import attend
+
+
+def main() -> None:
+    options = arguments()
+    keep_freed_memory()
+    device = start(options)
+    dtype = {"fp32": torch.float32, "bf16": torch.bfloat16}[options.precision]
+    rows, figures = [], []
+    for length in options.block_sizes:
+        batch_size = max(1, options.tokens // length)
+        for n_head in options.n_head:
+            work = {core: step(batch_size, length, n_head, core, options.n_embd, device, dtype) for core in CORES}
+            timed = {core: (lambda f=f: seconds(f, device)) for core, f in work.items()}
+            for f in work.values():
+                f()  # warm
+            times = {core: statistics.median(v) for core, v in interleaved(timed, options.repeats).items()}
+            memory = {core: peak_bytes(f, device) for core, f in work.items()}
+            rows.append(
+                [length, batch_size, n_head, options.n_embd // n_head]
+                + [f"{1e3 * times[core]:.2f}" for core in CORES]
+                + [f"{times['explicit'] / times['sdpa']:.2f}"]
+                + [f"{memory[core] / 2**20:,.0f}" for core in CORES]
+            )
+            figures.append({"block_size": length, "n_head": n_head, "seconds": times, "peak_bytes": memory})
+    print(f"D {options.n_embd}, {options.precision}, {options.tokens} tokens a batch; forward and backward\n")
+    head = ["T", "B", "H", "d_h", *(f"{core} ms" for core in CORES), "sdpa is times faster"]
+    print(table([*head, *(f"{core} MiB" for core in CORES)], rows))
+    finish(options, device, {"n_embd": options.n_embd, "precision": options.precision, "results": figures})
+
+
+CORES = ("explicit", "sdpa")
+
+
+def arguments() -> argparse.Namespace:
+    result = parser(__doc__.splitlines()[0], repeats=5)
+    result.add_argument("--n_embd", type=int, default=128, help="width D")
+    result.add_argument("--n_head", type=int, nargs="+", default=[1, 2, 4, 8, 16], help="head counts")
+    result.add_argument("--block_sizes", type=int, nargs="+", default=[64, 128, 256, 512, 1024, 2048], help="T")
+    result.add_argument("--tokens", type=int, default=8192, help="tokens in a batch: B is tokens / T")
+    result.add_argument("--precision", choices=["fp32", "bf16"], default="fp32", help="of q, k and v")
+    return result.parse_args()
+
+
+def step(batch_size: int, length: int, n_head: int, core: str, n_embd: int, device: torch.device, dtype: torch.dtype):
+    """One forward and backward pass over (B, T, D)."""
+    q, k, v = (
+        torch.randn(batch_size, length, n_embd, device=device, dtype=dtype, requires_grad=True) for _ in range(3)
+    )
+    gradient = torch.randn_like(q)
+
+    def work():
+        torch.autograd.grad(attend(q, k, v, n_head, core), (q, k, v), gradient)
+
+    return work
+
+
+def peak_bytes(work, device: torch.device) -> int:
+    """Most bytes that `work` holds at once."""
+    if device.type == "cuda":
+        before = torch.cuda.memory_allocated(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        work()
+        torch.cuda.synchronize(device)
+        return torch.cuda.max_memory_allocated(device) - before
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:
+        work()
+    held = peak = 0
+    for event in sorted(recorded.profiler.kineto_results.events(), key=lambda event: event.start_ns()):
+        if event.name() == "[memory]":
+            held += event.nbytes()
+            peak = max(peak, held)
+    return peak
+
+
+if __name__ == "__main__":
+    main()
