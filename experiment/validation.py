@@ -9,7 +9,8 @@ from data.config import RELATIONS
 from data.packed import Dataset
 from model.gpt import GPT
 
-EVAL_LOGITS = 2**24  # logits at once in a measurement: 64 MiB of fp32
+LARGEST_TENSOR = {"cpu": 2**22, "cuda": 2**27}
+"""Elements of the largest tensor of a measurement: what stays in a CPU's cache, and what fills a GPU."""
 
 
 class Validation:
@@ -28,7 +29,8 @@ class Validation:
     def __call__(self, model: GPT, autocast: Callable) -> tuple[list[float], list[dict[str, float]]]:
         """Mean loss of each of R runs, nats a token: over all tokens, and over those of each relation (tales)."""
         n_run = len(model.n_head)
-        size = max(1, EVAL_LOGITS // (n_run * self.x.shape[1] * model.vocab_size))
+        widest = max(model.vocab_size, 4 * model.config.n_embd)
+        size = max(1, LARGEST_TENSOR.get(self.x.device.type, 2**24) // (n_run * self.x.shape[1] * widest))
         model.eval()
         sums = []
         for x, y, groups in zip(self.x.split(size), self.y.split(size), self.groups.split(size, dim=1), strict=True):
