@@ -99,65 +99,63 @@ class CausalMHA(nn.Module):
         return getattr(self, name)(x)
 
     def forward(self, x: Tensor, cache: "Cache | None" = None) -> Tensor:
-        q, k, v = self.c_attn(x).chunk(3, dim=-1)  # (R, B, T, D) each
+        qkv = self.c_attn(x)  # (R, B, T, 3 D)
+        if cache is not None and cache.length:
+            return self.out(self.c_proj(cache.attend(qkv)))
+        if cache is not None:
+            cache.put(qkv, self.groups)
+        q, k, v = qkv.chunk(3, dim=-1)  # (R, B, T, D) each
         dropping = self.training and self.attn_dropout.p > 0.0
         # PyTorch's fused kernel draws its dropout from one generator for all runs, which would couple them.
         core = "explicit" if dropping else self.core
         keys = self.attn_dropout.keys if dropping else torch.zeros(len(x))
-        runs = [count for _, count in self.groups]
         autocast = torch.is_autocast_enabled(x.device.type) and self.core_dtype is None
         if self.core_dtype is not None:
             q, k, v = (tensor.to(self.core_dtype) for tensor in (q, k, v))
+        runs = [count for _, count in self.groups]
         parts = zip(self.groups, *(tensor.split(runs) for tensor in (q, k, v, keys)), strict=True)
-        z = []
         with torch.autocast(x.device.type, enabled=autocast):
-            for place, ((heads, _), *group_qkv, group_keys) in enumerate(parts):
-                if cache is not None and cache.length:
-                    z.append(cache.attend(place, *group_qkv, heads))
-                    continue
-                if cache is not None:
-                    cache.put(place, *group_qkv[1:], heads)
-                drop = partial(self.attn_dropout.drop, keys=group_keys)
-                z.append(attend(*group_qkv, heads, core, self.point, drop))
-        if cache is not None:
-            cache.length += x.shape[2]
+            z = [
+                attend(*group_qkv, heads, core, self.point, partial(self.attn_dropout.drop, keys=group_keys))
+                for (heads, _), *group_qkv, group_keys in parts
+            ]
         return self.resid_dropout(self.out(self.c_proj(z[0] if len(z) == 1 else torch.cat(z))))
 
 
 class Cache:
-    """Keys and values of one layer, for each group of equal H, in tensors that are filled from the left.
+    """Keys and values of one layer, in tensors of full length that are filled from the left.
 
-    Keys lie transposed, (r, B, H, d_h, block_size), so that the scores of a new token are one batched product along
-    memory; values (r, B, H, block_size, d_h).
+    Each group of r runs of equal H has its own, split into heads: (2, r, B, H, block_size, d_h).
     """
 
     def __init__(self, block_size: int):
         self.block_size = block_size
         self.length = 0  # tokens held
-        self.groups: list[tuple[Tensor, Tensor]] = []
 
-    def put(self, place: int, k: Tensor, v: Tensor, n_head: int) -> None:
-        """Hold the first tokens of group `place`: k and v (r, B, T, D)."""
-        k, v = split_heads(k, n_head), split_heads(v, n_head)  # (r, B, H, T, d_h)
-        keys = k.new_empty(*k.shape[:-2], k.shape[-1], self.block_size)
-        values = v.new_empty(*v.shape[:-2], self.block_size, v.shape[-1])
-        self.groups.insert(place, (keys, values))
-        self._write(place, 0, k, v)
+    def put(self, qkv: Tensor, groups: Sequence[tuple[int, int]]) -> None:
+        """Hold the first T tokens: qkv (R, B, T, 3 D); groups as in CausalMHA."""
+        width, self.length = qkv.shape[-1] // 3, qkv.shape[2]
+        self.groups = []
+        for (n_head, runs), part in zip(groups, qkv.split([runs for _, runs in groups]), strict=True):
+            d_head = width // n_head
+            kv = qkv.new_empty(2, runs, qkv.shape[1], n_head, self.block_size, d_head)
+            kv[..., : self.length, :] = part.unflatten(-1, (3, n_head, d_head))[:, :, :, 1:].permute(3, 0, 1, 4, 2, 5)
+            keys, values = kv.flatten(1, 3)  # (r·B·H, block_size, d_h)
+            self.groups.append((kv, keys.transpose(1, 2), values, runs))
+        heads = [torch.full((runs, 1, 1), (width // n_head) ** -0.5) for n_head, runs in groups]
+        self.scale = torch.cat(heads).to(qkv)  # of the scores
 
-    def attend(self, place: int, q: Tensor, k: Tensor, v: Tensor, n_head: int) -> Tensor:
-        """Add tokens to group `place` and attend from them to all so far; q, k, v (r, B, T, D) → (r, B, T, D)."""
-        q, k, v = (split_heads(x, n_head) for x in (q, k, v))
-        self._write(place, self.length, k, v)
-        keys, values = self.groups[place]
-        count = q.shape[-2]
-        end = self.length + count
-        scores = (q * q.shape[-1] ** -0.5) @ keys[..., :end]
-        if count > 1:
-            scores = scores.masked_fill(~causal_mask(count, end, q.device), -math.inf)
-        return merge_heads(scores.softmax(-1) @ values[..., :end, :])
-
-    def _write(self, place: int, start: int, k: Tensor, v: Tensor) -> None:
-        keys, values = self.groups[place]
-        end = start + k.shape[-2]
-        keys[..., start:end] = k.transpose(-2, -1)
-        values[..., start:end, :] = v
+    def attend(self, qkv: Tensor) -> Tensor:
+        """Add one token and attend from it to all so far: qkv (R, B, 1, 3 D) → (R, B, 1, D)."""
+        if qkv.shape[2] != 1:
+            raise ValueError(f"a cache that holds tokens takes one at a time, not {qkv.shape[2]}")
+        qkv = qkv.unflatten(-1, (3, -1))[:, :, 0]  # (R, B, 3, D)
+        q = qkv[:, :, 0] * self.scale
+        z, first = [], 0
+        for kv, keys, values, runs in self.groups:
+            now = slice(first, first := first + runs)
+            kv[..., self.length, :] = qkv[now, :, 1:].unflatten(-1, (kv.shape[3], -1)).permute(2, 0, 1, 3, 4)
+            scores = torch.bmm(q[now].view(len(keys), 1, -1), keys[:, :, : self.length + 1])
+            z.append(torch.bmm(scores.softmax(-1), values[:, : self.length + 1]).view(runs, qkv.shape[1], 1, -1))
+        self.length += 1
+        return z[0] if len(z) == 1 else torch.cat(z)

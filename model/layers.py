@@ -24,7 +24,11 @@ class Linear(nn.Module):
             weight, bias = self.weight[0], None if self.bias is None else self.bias[0]
             y = rows[0] @ weight if bias is None else torch.addmm(bias, rows[0], weight)
             return y.unflatten(0, x.shape[:-1])
-        y = torch.bmm(rows, self.weight) if self.bias is None else torch.baddbmm(self.bias[:, None], rows, self.weight)
+        y = (
+            torch.bmm(rows, self.weight)
+            if self.bias is None
+            else torch.baddbmm(self.bias.unsqueeze(1), rows, self.weight)
+        )
         return y.unflatten(1, x.shape[1:-1])
 
 
@@ -39,8 +43,9 @@ class LayerNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if len(self.weight) == 1:  # one run: the affine map goes into PyTorch's own kernel
             return F.layer_norm(x, x.shape[-1:], self.weight[0], None if self.bias is None else self.bias[0])
-        x = F.layer_norm(x, x.shape[-1:]) * self.weight[:, None, None]
-        return x if self.bias is None else x + self.bias[:, None, None]
+        over = (len(self.weight), 1, 1, -1)
+        x = F.layer_norm(x, x.shape[-1:]) * self.weight.view(over)
+        return x if self.bias is None else x + self.bias.view(over)
 
 
 class Embedding(nn.Module):
