@@ -22,6 +22,7 @@ from experiment.config import Config, TrainConfig
 from experiment.folder import Run
 from experiment.metrics import Metrics
 from experiment.optimizer import StackedAdamW
+from experiment.pretrained import put_pretrained
 from experiment.signals import Signals
 from experiment.speed import Speed
 from experiment.step import Step
@@ -83,7 +84,10 @@ class Stack:
         self.runs, self.config, self.start, self.say = runs, config, start, say
         self.eot = dataset.tokenizer.eot
         self.model = GPT(config.model, dataset.tokenizer.vocab_size, [run.n_head for run in runs]).to(device)
-        self.model.init_weights([run.seed for run in runs])
+        if config.model.init is None or start:
+            self.model.init_weights([run.seed for run in runs])
+        else:
+            put_pretrained(config.model.init, self.model)
         self.optimizer = _optimizer(self.model, runs, config.train)
         self.states = [checkpoint.load(run, self.model, self.optimizer, place, start) for place, run in enumerate(runs)]
         if any(state.diverged is not None for state in self.states):
