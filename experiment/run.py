@@ -15,6 +15,7 @@ from errors import InputError, WorkError
 from experiment.config import Config, differences
 from experiment.device import pick_device
 from experiment.folder import MAY_CHANGE, Experiment
+from experiment.loggers import Loggers
 from experiment.memory import bytes_of_a_run, free_bytes, out_of_memory
 from experiment.pretrained import check_init, check_vocabulary, open_pretrained, other_split
 from experiment.speed import Speed, as_facts, choose, keep_freed_memory, processor
@@ -26,9 +27,13 @@ from model.gpt import GPT
 
 
 def train_experiment(
-    config: Config, path: Path, device_name: str = "auto", say: Callable[[str], object] = print
+    config: Config,
+    path: Path,
+    device_name: str = "auto",
+    say: Callable[[str], object] = print,
+    loggers: Loggers | None = None,
 ) -> Experiment:
-    """Train every run of the experiment that is not finished, in the folder `path`.
+    """Train every run of the experiment that is not finished, in the folder `path`; `loggers` get what it measures.
 
     Raises:
         InputError: the folder holds another config or other data, or the config does not fit the data.
@@ -60,9 +65,11 @@ def train_experiment(
             return experiment
         _announce(experiment, dataset, device, speed, stacks, say)
         validation = Validation(dataset, config.model.block_size, device)
+        loggers = loggers or Loggers()
+        loggers.open(experiment)
         while stacks:
             size = max(len(runs) for runs, _ in stacks)
-            if _train(stacks, config, dataset, validation, device, speed, say):
+            if _train(stacks, config, dataset, validation, device, speed, say, loggers):
                 break
             if size == 1:
                 raise WorkError(_too_large(experiment, dataset, device, speed))
@@ -71,11 +78,13 @@ def train_experiment(
     return experiment
 
 
-def _train(stacks, config: Config, dataset: Dataset, validation: Validation, device, speed: Speed, say) -> bool:
+def _train(
+    stacks, config: Config, dataset: Dataset, validation: Validation, device, speed: Speed, say, loggers
+) -> bool:
     """Train every stack to its end; False where one ran out of memory."""
     for number, (runs, start) in enumerate(stacks, 1):
         try:
-            stack = Stack(runs, config, dataset, device, speed, start, say)
+            stack = Stack(runs, config, dataset, device, speed, start, say, loggers)
             stack.train(validation, f"stack {number}/{len(stacks)}" if len(stacks) > 1 else "training")
         except (torch.OutOfMemoryError, RuntimeError, MemoryError) as error:
             if not out_of_memory(error):
