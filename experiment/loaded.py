@@ -1,6 +1,6 @@
 """An experiment's runs from Python: weights, tokenizer, text and measurements. See `experiment.load`."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -66,10 +66,10 @@ class LoadedRun:
         return self.model(self._tokens(text))[0, 0]
 
     @torch.no_grad()
-    def look(self, text: str) -> dict[str, Tensor]:
-        """Every named point of attention on a text: {"h.0.q": (H, T, d_h), …, "h.0.pattern": (H, T, T), …}.
+    def look(self, text: str | Sequence[int]) -> dict[str, Tensor]:
+        """Every named point of attention on a text or its token ids: {"h.0.q": (H, T, d_h), "h.0.k": …}.
 
-        The names are those of model.attention.POINTS; "h.0.out" is (T, D).
+        The names are those of model.attention.POINTS. "h.0.scores" and "h.0.pattern" are (H, T, T), "h.0.out" (T, D).
         """
         from model.attention import POINTS
 
@@ -92,9 +92,10 @@ class LoadedRun:
         """The lines of metrics.jsonl; none for a GPT-2 that was not trained here."""
         return [] if isinstance(self.source, Pretrained) else self.source.metrics()
 
-    def _tokens(self, text: str) -> Tensor:
+    def _tokens(self, text: str | Sequence[int]) -> Tensor:
         """(1, 1, T): at least one token."""
-        tokens = self.tokenizer.encode(text) or document_start(self.tokenizer)
+        tokens = self.tokenizer.encode(text) if isinstance(text, str) else list(text)
+        tokens = tokens or document_start(self.tokenizer)
         return torch.tensor(tokens[-self.config.block_size :], device=self.device)[None, None]
 
 
