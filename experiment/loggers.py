@@ -100,6 +100,7 @@ class Wandb:
             if place == 0 and pictures:
                 run.log({file.stem: wandb.Image(str(file)) for file in pictures})
             run.finish()
+        wandb.teardown()  # waits until its own process has written everything
 
 
 TOOLS: dict[str, Callable[[Experiment], Logger]] = {"tensorboard": TensorBoard, "wandb": Wandb}

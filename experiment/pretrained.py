@@ -107,7 +107,7 @@ def looks_pretrained(path: str) -> bool:
     folder = Path(path)
     if folder.exists():
         return (folder / "config.json").is_file() and not (folder / "config.yaml").exists()
-    return (_is_name(path) and not folder.parent.is_dir()) or path == "gpt2"
+    return path == "gpt2" or (_is_name(path) and not folder.parent.is_dir() and folder.parts[0] != "runs")
 
 
 def open_pretrained(path: str) -> Pretrained:
