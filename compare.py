@@ -46,9 +46,15 @@ def main(argv: Sequence[str]) -> None:
     from analysis.figures import draw
     from analysis.summary import summarize
     from analysis.text import report_text
+    from experiment.pretrained import looks_pretrained
     from files import write_json
 
-    studies, notes = collect(options.runs)
+    foreign = [path for path in options.runs if looks_pretrained(path)]
+    if foreign:
+        _show_pretrained(foreign, options)
+        if len(foreign) == len(options.runs):
+            return
+    studies, notes = collect([path for path in options.runs if path not in foreign])
     report = {"format": 1, "notes": notes, "studies": [summarize(study, options.reference) for study in studies]}
     out = Path(options.out or options.runs[0])
     figures = []
@@ -69,6 +75,23 @@ def main(argv: Sequence[str]) -> None:
         return
     print(report_text(report, shutil.get_terminal_size((100, 24)).columns))
     print(f"\nWrote {out / 'report.json'}" + (f" and {len(figures)} figures in {out / 'figures'}" if figures else ""))
+
+
+def _show_pretrained(paths: Sequence[str], options: argparse.Namespace) -> None:
+    """The heads of GPT-2s in Hugging Face format, for which there is no sweep to compare."""
+    import json
+
+    from analysis.pretrained import pretrained_section
+    from experiment.table import columns
+
+    sections = [pretrained_section(path, say=lambda text: None) for path in paths]
+    if options.json:
+        print(json.dumps({section.title: section.data for section in sections}, indent=2))
+        return
+    for section in sections:
+        print(section.title, *section.text, sep="\n")
+        for table in section.tables:
+            print("\n" + columns(table.head, table.rows) + "\n")
 
 
 if __name__ == "__main__":

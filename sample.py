@@ -22,7 +22,7 @@ def parser() -> argparse.ArgumentParser:
         description="Sample text from a trained sweep, all head counts side by side.",
         epilog=EPILOG,
     )
-    p.add_argument("runs", metavar="RUNS", help="an experiment's folder, for instance runs/quickstart")
+    p.add_argument("runs", metavar="RUNS", help="an experiment's folder, or a GPT-2 in Hugging Face format")
     p.add_argument("--prompt", metavar="TEXT|FILE:path", help="text to go on from; default: the start of a document")
     p.add_argument("--n_head", type=int, nargs="+", metavar="H", help="head counts to sample from; default: all")
     p.add_argument("--run_seed", type=int, metavar="S", help="the training seed to sample; default: the first")

@@ -37,7 +37,7 @@ fi
 # The stamp holds what was installed. A .venv made with --dev satisfies a plain set-up of the same pins too.
 fingerprint() { cat "$@" | cksum | tr -d ' '; }
 plain=$(fingerprint requirements.txt)
-dev=$(fingerprint requirements.txt requirements-dev.txt)
+dev=$(fingerprint requirements.txt requirements-extras.txt requirements-dev.txt)
 have=$(cat .venv/installed 2>/dev/null || true)
 if [ "$wanted" = requirements.txt ] && { [ "$have" = "$plain" ] || [ "$have" = "$dev" ]; }; then exit 0; fi
 if [ "$wanted" = requirements-dev.txt ] && [ "$have" = "$dev" ]; then exit 0; fi

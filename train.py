@@ -15,6 +15,7 @@ EPILOG = (
 OPTIONS = [
     ("--out_dir", {"type": str, "default": None, "help": "the experiment's folder; default runs/NAME"}),
     ("--device", {"type": str, "default": "auto", "help": "auto (cuda, else mps, else cpu), cpu, cuda, cuda:1 or mps"}),
+    ("--log", {"type": str, "default": "", "help": "show measurements in tensorboard, in wandb, or tensorboard,wandb"}),
     (
         "--describe",
         {
@@ -37,13 +38,32 @@ def main(argv: Sequence[str]) -> None:
         return
     from tqdm import tqdm
 
+    from experiment.loggers import Loggers
     from experiment.run import train_experiment
     from experiment.table import result_table
 
-    experiment = train_experiment(config, path, options.device, say=lambda text: tqdm.write(text, file=sys.stdout))
+    def say(text: str) -> None:
+        tqdm.write(text, file=sys.stdout)
+
+    loggers = Loggers([name for name in options.log.split(",") if name], say)
+    try:
+        experiment = train_experiment(config, path, options.device, say, loggers)
+    finally:
+        loggers.finish(lambda: _pictures(path))
     print(f"\n{result_table(experiment)}\n")
     print("sample from it:   python sample.py", path)
     print("compare the runs: python compare.py", path)
+
+
+def _pictures(path: Path) -> list[Path]:
+    """compare.py's figures of the experiment, as PNG; none where no run is finished."""
+    from analysis.collect import collect
+    from analysis.figures import draw
+
+    study = collect([path])[0][0]
+    folder = path / "figures"
+    drawn = [file for runs in study.groups().values() for file in draw(runs, folder, study.name, "", None)]
+    return [file for file in drawn if file.suffix == ".png"]
 
 
 if __name__ == "__main__":

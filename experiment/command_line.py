@@ -37,7 +37,27 @@ def parse(argv: Sequence[str], prog: str, description: str, epilog: str, extra: 
         merged = parser.parse_args(arguments, namespace=parser.parse_object({"config": given.config, **values}))
     except _argument_errors() as error:
         raise InputError(_explain(str(error), given.config)) from None
-    config = Config(name=merged.name, **{s: cls(**vars(merged[s])) for s, cls in SECTIONS.items()})
+    if merged.model.init is not None:
+        return _started_from(merged, given, values, arguments, parser)
+    config = _config(merged)
+    check(config)
+    return config, merged
+
+
+def _config(merged) -> Config:
+    return Config(name=merged.name, **{s: cls(**vars(merged[s])) for s, cls in SECTIONS.items()})
+
+
+def _started_from(merged, given, values: dict, arguments: list[str], parser):
+    """The Config of runs that start from a GPT-2: its shape stands where the config leaves a key out."""
+    from experiment.pretrained import apply_init, check_init, open_pretrained
+
+    source = open_pretrained(merged.model.init)
+    shape = apply_init(values.get("model") or {}, source, heads_given=bool(merged.sweep.n_head))
+    values = {"config": given.config, **values, "model": shape}
+    merged = parser.parse_args(arguments, namespace=parser.parse_object(values))
+    config = _config(merged)
+    check_init(config.model, source)
     check(config)
     return config, merged
 
@@ -70,8 +90,9 @@ def _parser(prog: str, description: str, epilog: str, extra: Sequence[tuple[str,
         documentation = {p.arg_name: p.description.replace("\n", " ") for p in parse_from_object(cls).params}
         default = cls()
         for name, hint in typing.get_type_hints(cls).items():
+            short = ["--init"] if (section, name) == ("model", "init") else []
             group.add_argument(
-                f"--{section}.{name}", type=hint, default=getattr(default, name), help=documentation[name]
+                f"--{section}.{name}", *short, type=hint, default=getattr(default, name), help=documentation[name]
             )
     return parser
 

@@ -9,24 +9,31 @@ from pathlib import Path
 
 import torch
 
+from data.hf_tokenizer import hf_files
 from data.packed import Dataset, prepare
 from errors import InputError, WorkError
 from experiment.config import Config, differences
 from experiment.device import pick_device
 from experiment.folder import MAY_CHANGE, Experiment
+from experiment.loggers import Loggers
 from experiment.memory import bytes_of_a_run, free_bytes, out_of_memory
+from experiment.pretrained import check_init, check_vocabulary, open_pretrained, other_split
 from experiment.speed import Speed, as_facts, choose, keep_freed_memory, processor
 from experiment.training import Stack, plan
 from experiment.validation import Validation
-from files import write_folder, write_json
+from files import link_or_copy, write_folder, write_json, write_text
 from model.describe import parameter_table
 from model.gpt import GPT
 
 
 def train_experiment(
-    config: Config, path: Path, device_name: str = "auto", say: Callable[[str], object] = print
+    config: Config,
+    path: Path,
+    device_name: str = "auto",
+    say: Callable[[str], object] = print,
+    loggers: Loggers | None = None,
 ) -> Experiment:
-    """Train every run of the experiment that is not finished, in the folder `path`.
+    """Train every run of the experiment that is not finished, in the folder `path`; `loggers` get what it measures.
 
     Raises:
         InputError: the folder holds another config or other data, or the config does not fit the data.
@@ -43,22 +50,26 @@ def train_experiment(
             )
     dataset = prepare(config.data)
     dataset.require(config.model.block_size)
+    init = _open_init(config, dataset, say)
     with _locked(path):
         experiment = Experiment.create(path, config)
-        held = _held(experiment, dataset)
+        held = _held(experiment, dataset, init)
         speed = choose(config, experiment.runs, dataset.tokenizer.vocab_size, device, held)
         if not (path / "tokenizer").exists():
             write_folder(path / "tokenizer", dataset.tokenizer.save)
+        _write_hf_tokenizer(experiment, dataset)
         stacks = plan(experiment.runs, speed.stack_size, say)
-        _record(experiment, dataset, device, speed, held)
+        _record(experiment, dataset, device, speed, held, init)
         if not stacks:
             say(f"{path}: all {len(experiment.runs)} runs are finished")
             return experiment
         _announce(experiment, dataset, device, speed, stacks, say)
         validation = Validation(dataset, config.model.block_size, device)
+        loggers = loggers or Loggers()
+        loggers.open(experiment)
         while stacks:
             size = max(len(runs) for runs, _ in stacks)
-            if _train(stacks, config, dataset, validation, device, speed, say):
+            if _train(stacks, config, dataset, validation, device, speed, say, loggers):
                 break
             if size == 1:
                 raise WorkError(_too_large(experiment, dataset, device, speed))
@@ -67,11 +78,13 @@ def train_experiment(
     return experiment
 
 
-def _train(stacks, config: Config, dataset: Dataset, validation: Validation, device, speed: Speed, say) -> bool:
+def _train(
+    stacks, config: Config, dataset: Dataset, validation: Validation, device, speed: Speed, say, loggers
+) -> bool:
     """Train every stack to its end; False where one ran out of memory."""
     for number, (runs, start) in enumerate(stacks, 1):
         try:
-            stack = Stack(runs, config, dataset, device, speed, start, say)
+            stack = Stack(runs, config, dataset, device, speed, start, say, loggers)
             stack.train(validation, f"stack {number}/{len(stacks)}" if len(stacks) > 1 else "training")
         except (torch.OutOfMemoryError, RuntimeError, MemoryError) as error:
             if not out_of_memory(error):
@@ -93,6 +106,23 @@ def _too_large(experiment: Experiment, dataset: Dataset, device: torch.device, s
     )
 
 
+def _write_hf_tokenizer(experiment: Experiment, dataset: Dataset) -> None:
+    """Put the tokenizer as transformers reads it into every run's folder, where it is not there as it should be."""
+    for name, text in hf_files(dataset.tokenizer, experiment.config.model.block_size).items():
+        first = None
+        for run in experiment.runs:
+            target = run.path / name
+            if target.exists() and target.read_bytes() == text.encode("utf-8"):
+                first = first or target
+                continue
+            run.path.mkdir(parents=True, exist_ok=True)
+            if first:
+                link_or_copy(first, target)
+            else:
+                write_text(target, text)
+                first = target
+
+
 @contextmanager
 def _locked(path: Path):
     """Hold the folder's lock, which the system frees when the process ends, however it ends."""
@@ -105,11 +135,23 @@ def _locked(path: Path):
         yield
 
 
-def _held(experiment: Experiment, dataset: Dataset) -> dict | None:
+def _open_init(config: Config, dataset: Dataset, say: Callable[[str], object]) -> dict | None:
+    """Facts of the GPT-2 that runs start from, checked against the config and the corpus; None without one."""
+    if config.model.init is None:
+        return None
+    source = open_pretrained(config.model.init)
+    check_init(config.model, source)
+    check_vocabulary(source, dataset.tokenizer)
+    if warning := other_split(source, config.head_counts):
+        say(f"warning: {warning}")
+    return {"source": source.name, "sha256": source.sha256(), "n_head": source.config.n_head}
+
+
+def _held(experiment: Experiment, dataset: Dataset, init: dict | None) -> dict | None:
     """What environment.json holds of the starts before this one; None at the first.
 
     Raises:
-        InputError: the data is not what the experiment began with.
+        InputError: the data, or the GPT-2 of --init, is not what the experiment began with.
     """
     if not (experiment.path / "environment.json").exists():
         return None
@@ -119,10 +161,17 @@ def _held(experiment: Experiment, dataset: Dataset) -> dict | None:
             f"{experiment.path}: the corpus has changed since this experiment began (data hash "
             f"{held['data_hash'][:12]} → {dataset.hash[:12]}); put it back, or give another --out_dir"
         )
+    if (held.get("init") or {}).get("sha256") != (init or {}).get("sha256"):
+        raise InputError(
+            f"{experiment.path}: the weights of --init {experiment.config.model.init} have changed since this "
+            "experiment began; put them back, or give another --out_dir"
+        )
     return held
 
 
-def _record(experiment: Experiment, dataset: Dataset, device: torch.device, speed: Speed, held: dict | None) -> None:
+def _record(
+    experiment: Experiment, dataset: Dataset, device: torch.device, speed: Speed, held: dict | None, init: dict | None
+) -> None:
     """Write environment.json: this start, after those before it."""
     start = {
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -133,6 +182,7 @@ def _record(experiment: Experiment, dataset: Dataset, device: torch.device, spee
     model = GPT(experiment.config.model, dataset.tokenizer.vocab_size, [experiment.config.head_counts[0]])
     facts = {
         **start,
+        "init": init,
         "data_hash": dataset.hash,
         "train_tokens": len(dataset.train),
         "val_tokens": len(dataset.val),

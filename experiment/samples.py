@@ -12,6 +12,8 @@ from errors import InputError
 from experiment import checkpoint
 from experiment.device import pick_device
 from experiment.folder import Experiment, Run
+from experiment.pretrained import load_pretrained, looks_pretrained, open_pretrained
+from experiment.sweep import RunSpec
 from model.config import ModelConfig
 from model.generate import generate
 from model.gpt import GPT
@@ -70,24 +72,32 @@ class Samples:
     ) -> "Samples":
         """Sample from the experiment in `path`: one run for each head count, that of training seed run_seed.
 
-        A prompt of None or "" is the start of a document. `settings`: generate's seed, temperature, top_k, top_p,
-        greedy. Raises InputError.
+        `path` may be a GPT-2 in Hugging Face format too, a folder or a name on the hub: then one text for each of
+        `n_head`, or its own head count's alone. A prompt of None or "" is the start of a document. `settings`:
+        generate's seed, temperature, top_k, top_p, greedy. Raises InputError.
         """
-        experiment = Experiment.open(path)
-        chosen = experiment.select(n_head, run_seed)
-        runs = list({run.n_head: run for run in reversed(chosen)}.values())[::-1]  # the first of each head count
         notes: list[str] = []
-        model = load_stack(runs, experiment.config.model, pick_device(device), notes.append)
-        tokenizer = load_tokenizer(experiment.path / "tokenizer")
-        start = [] if tokenizer.eot is None else [tokenizer.eot]
-        tokens = start + tokenizer.encode(prompt or "") or tokenizer.encode(_first_line(tokenizer))
+        tales = False
+        if looks_pretrained(path):
+            source = open_pretrained(path)
+            if run_seed is not None:
+                raise InputError(f"--run_seed {run_seed}: {path} is one GPT-2, with no seeds to choose from")
+            model = load_pretrained(source, n_head, notes.append).to(pick_device(device))
+            runs = [Run(source.folder, RunSpec(source.folder.name, heads, 0, 0.0, 0.0), 0) for heads in model.n_head]
+            tokenizer = source.tokenizer()
+        else:
+            experiment = Experiment.open(path)
+            chosen = experiment.select(n_head, run_seed)
+            runs = list({run.n_head: run for run in reversed(chosen)}.values())[::-1]  # the first of each head count
+            model = load_stack(runs, experiment.config.model, pick_device(device), notes.append)
+            tokenizer = load_tokenizer(experiment.path / "tokenizer")
+            tales = experiment.config.data.source == "tales"
+        tokens = tokenizer.encode(prompt) if prompt else document_start(tokenizer)
         generated = generate(
             model, tokens, num_samples, max_new_tokens, stop=tokenizer.eot, progress=progress, **settings
         )
         texts = [[_text(tokenizer, sample) for sample in run] for run in generated.tolist()]
-        relations = None
-        if experiment.config.data.source == "tales":
-            relations = [_add(check((prompt or "") + text) for text in of_run) for of_run in texts]
+        relations = [_add(check((prompt or "") + text) for text in of_run) for of_run in texts] if tales else None
         settings |= {"num_samples": num_samples, "max_new_tokens": max_new_tokens}
         return cls(prompt or "", runs, texts, relations, settings, notes)
 
@@ -155,13 +165,14 @@ def _text(tokenizer, tokens: list[int]) -> str:
     return tokenizer.decode(tokens)
 
 
-def _first_line(tokenizer) -> str:
-    """What to begin with where there is neither a prompt nor an end-of-text token: a line end, as nanoGPT does."""
+def document_start(tokenizer) -> list[int]:
+    """What a text begins with where there is no prompt: end-of-text, else a line end, as nanoGPT does, else token 0."""
+    if tokenizer.eot is not None:
+        return [tokenizer.eot]
     try:
-        tokenizer.encode("\n")
-        return "\n"
+        return tokenizer.encode("\n")
     except InputError:
-        return tokenizer.decode([0])
+        return [0]
 
 
 def _add(checks) -> Check:

@@ -20,8 +20,10 @@ from errors import Interrupted
 from experiment import checkpoint
 from experiment.config import Config, TrainConfig
 from experiment.folder import Run
+from experiment.loggers import Loggers
 from experiment.metrics import Metrics
 from experiment.optimizer import StackedAdamW
+from experiment.pretrained import put_pretrained
 from experiment.signals import Signals
 from experiment.speed import Speed
 from experiment.step import Step
@@ -68,6 +70,7 @@ class Stack:
         start: the step to go on from; every run has a checkpoint of it, unless it is 0.
         speed: precision and compilation.
         say: told what the user should know.
+        loggers: other tools that get every measurement; None: none.
     """
 
     def __init__(
@@ -79,16 +82,20 @@ class Stack:
         speed: Speed,
         start: int,
         say: Callable[[str], object],
+        loggers: Loggers | None = None,
     ):
         self.runs, self.config, self.start, self.say = runs, config, start, say
         self.eot = dataset.tokenizer.eot
         self.model = GPT(config.model, dataset.tokenizer.vocab_size, [run.n_head for run in runs]).to(device)
-        self.model.init_weights([run.seed for run in runs])
+        if config.model.init is None or start:
+            self.model.init_weights([run.seed for run in runs])
+        else:
+            put_pretrained(config.model.init, self.model)
         self.optimizer = _optimizer(self.model, runs, config.train)
         self.states = [checkpoint.load(run, self.model, self.optimizer, place, start) for place, run in enumerate(runs)]
         if any(state.diverged is not None for state in self.states):
             self.optimizer.alive.copy_(torch.tensor([state.diverged is None for state in self.states]))
-        self.metrics = [Metrics(run, start) for run in runs]
+        self.metrics = [Metrics(run, start, loggers or Loggers()) for run in runs]
         self.batches = Batches(dataset, runs, config, device)
         self.loss_sum = torch.tensor([state.loss_sum for state in self.states], device=device)  # since the last line
         self.loss_count = self.states[0].loss_count

@@ -28,3 +28,10 @@ class ModelConfig:
 
     attention: Literal["sdpa", "explicit"] = "sdpa"
     """Attention core: sdpa (PyTorch's fused kernel) or explicit (the textbook softmax, every tensor named)."""
+
+    activation: Literal["gelu", "gelu_new"] = "gelu"
+    """Activation of the MLP: gelu (exact, as nanoGPT) or gelu_new (GPT-2's own, with a tanh)."""
+
+    init: str | None = None
+    """A GPT-2 in Hugging Face format that every run starts from, a folder or a name on the hub; null: random weights.
+    It sets n_layer, n_embd, bias, activation and, where not given, block_size and n_head. Short: --init."""

@@ -24,9 +24,10 @@ class MLP(nn.Module):
         self.c_fc = Linear(n_run, config.n_embd, 4 * config.n_embd, config.bias)
         self.c_proj = Linear(n_run, 4 * config.n_embd, config.n_embd, config.bias)
         self.dropout = Dropout(config.dropout, place)
+        self.approximate = "tanh" if config.activation == "gelu_new" else "none"
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.dropout(self.c_proj(F.gelu(self.c_fc(x))))
+        return self.dropout(self.c_proj(F.gelu(self.c_fc(x), approximate=self.approximate)))
 
 
 class Block(nn.Module):

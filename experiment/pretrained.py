@@ -1,0 +1,289 @@
+"""A GPT-2 in Hugging Face format, from a folder or the hub, as what to start from, to sample from and to look into.
+
+Only config.json, safetensors and the tokenizer's JSON and text are ever read. A run's own folder is such a GPT-2 too;
+its weights are then those of its newest undamaged checkpoint.
+"""
+
+import dataclasses
+import hashlib
+import json
+import re
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from errors import InputError
+from files import sha256
+from model.config import ModelConfig
+
+WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
+HUB_FILES = ["config.json", "model*.safetensors", INDEX, "tokenizer*.json", "vocab.json", "merges.txt"]
+HUB_SECONDS = 10
+GPT2_VOCABULARY = 50257
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """A GPT-2's folder, as `open_pretrained` found it."""
+
+    name: str
+    folder: Path
+    config: ModelConfig
+    """Its own shape, its own head count included; block_size is its n_positions."""
+    vocab_size: int
+
+    @cached_property
+    def files(self) -> list[Path]:
+        """The safetensors files of its weights. Raises InputError where there are none, or not all."""
+        if (self.folder / "checkpoints").is_dir():
+            return [_good_checkpoint(self.folder) / WEIGHTS]
+        if (self.folder / WEIGHTS).is_file():
+            return [self.folder / WEIGHTS]
+        if (self.folder / INDEX).is_file():
+            shards = read_json(self.folder / INDEX).get("weight_map", {})
+            names = sorted({str(name) for name in shards.values()}) if isinstance(shards, dict) else []
+            if not names or any(Path(name).name != name for name in names):
+                raise InputError(f"{self.folder / INDEX}: its weight_map does not name the files of this folder")
+            for name in names:
+                if not (self.folder / name).is_file():
+                    raise InputError(f"{self.folder}: {name} is missing, which {INDEX} names; copy it too")
+            return [self.folder / name for name in names]
+        old = " (a pickle is never read: save it again with safetensors)" * any(self.folder.glob("*.bin"))
+        raise InputError(f"{self.folder}: no {WEIGHTS} here{old}")
+
+    def sha256(self) -> str:
+        """One checksum over the files of its weights."""
+        return hashlib.sha256("".join(sha256(file) for file in self.files).encode()).hexdigest()
+
+    def tensors(self) -> dict:
+        """Its weights by their Hugging Face names. Raises InputError where a file is damaged or is no GPT-2 for us."""
+        import torch
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        tensors = {}
+        for file in self.files:
+            try:
+                tensors |= load_file(file)
+            except SafetensorError as error:
+                raise InputError(f"{file}: damaged, or not safetensors ({error})") from None
+        head, wte = tensors.get("lm_head.weight"), tensors.get("transformer.wte.weight", tensors.get("wte.weight"))
+        if head is not None and wte is not None and not torch.equal(head, wte):
+            raise InputError(
+                f"{self.folder}: lm_head.weight is not the token embedding; only tied weights can be loaded"
+            )
+        return tensors
+
+    def put(self, model, run: int, tensors: dict) -> None:
+        """Copy its tensors into run `run` of a stack. Raises InputError where they do not fit."""
+        from model.gpt2 import load_gpt2_tensors
+
+        try:
+            load_gpt2_tensors(model, run, tensors)
+        except ValueError as error:
+            raise InputError(f"{self.folder}: {error}") from None
+
+    def tokenizer(self):
+        """Its tokenizer: this project's own, else tokenizer.json, else vocab.json and merges.txt."""
+        from data.hf_tokenizer import HFTokenizer
+        from data.tokenizers import load_tokenizer
+
+        own = self.folder.parent / "tokenizer"
+        if (self.folder / "checkpoints").is_dir() and own.is_dir():
+            tokenizer = load_tokenizer(own)
+        else:
+            tokenizer = HFTokenizer.load(self.folder, self.vocab_size)
+        if tokenizer.vocab_size > self.vocab_size:
+            raise InputError(
+                f"{self.folder}: its tokenizer has {tokenizer.vocab_size} tokens, config.json says {self.vocab_size}"
+            )
+        return tokenizer
+
+
+def looks_pretrained(path: str) -> bool:
+    """Whether `path` is a folder with a GPT-2 and no experiment, or no folder but shaped like a name on the hub."""
+    folder = Path(path)
+    if folder.exists():
+        return (folder / "config.json").is_file() and not (folder / "config.yaml").exists()
+    return path == "gpt2" or (_is_name(path) and not folder.parent.is_dir() and folder.parts[0] != "runs")
+
+
+def open_pretrained(path: str) -> Pretrained:
+    """The GPT-2 in a folder, or of that name on the hub (from its local copy where there is one).
+
+    Raises:
+        InputError: there is none, it cannot be fetched, or it is no GPT-2 that this network can be.
+    """
+    folder = Path(path)
+    if not folder.exists() and _is_name(path):
+        folder = _fetch(path)
+    if not (folder / "config.json").is_file():
+        raise InputError(
+            f"{path}: no GPT-2 in Hugging Face format here (no config.json); give a folder of save_pretrained, "
+            "or a name on the hub such as openai-community/gpt2"
+        )
+    from model.gpt2 import model_config
+
+    values = read_json(folder / "config.json")
+    try:
+        config = model_config(values)
+        vocab_size = values.get("vocab_size", GPT2_VOCABULARY)
+        if type(vocab_size) is not int or vocab_size < 1:
+            raise ValueError(f"vocab_size is {vocab_size!r}, not a number above 0")
+    except ValueError as error:
+        raise InputError(f"{folder / 'config.json'}: {error}") from None
+    return Pretrained(path, folder, config, vocab_size)
+
+
+def put_pretrained(path: str, model) -> None:
+    """Put the weights of the GPT-2 at `path` into every run of a stack. Raises InputError where they do not fit."""
+    source = open_pretrained(path)
+    tensors = source.tensors()
+    for run in range(len(model.n_head)):
+        source.put(model, run, tensors)
+
+
+def load_pretrained(
+    source: Pretrained, n_head: Sequence[int] | None = None, say: Callable[[str], object] = print, core: str = "sdpa"
+):
+    """The GPT-2 as a stack with one run for each head count (None: its own alone), ready to look at.
+
+    Raises:
+        InputError: a head count does not divide its width, or its weights do not fit its config.
+    """
+    from model.gpt import GPT
+
+    heads = sorted(set(n_head or [source.config.n_head]))
+    for count in heads:
+        if count < 1 or source.config.n_embd % count:
+            raise InputError(f"n_head {count} does not divide n_embd {source.config.n_embd} of {source.name}")
+    if warning := other_split(source, heads):
+        say(warning)
+    model = GPT(dataclasses.replace(source.config, attention=core), source.vocab_size, heads)
+    tensors = source.tensors()
+    for run in range(len(heads)):
+        source.put(model, run, tensors)
+    return model.eval()
+
+
+def other_split(source: Pretrained, n_head: Sequence[int]) -> str | None:
+    """What to say where head counts are not the GPT-2's own; None where they are."""
+    others = [heads for heads in n_head if heads != source.config.n_head]
+    if not others:
+        return None
+    return (
+        f"{source.name} was trained with H = {source.config.n_head}: H = {', '.join(map(str, others))} has the same "
+        "weights, another split, so its heads are not heads that training made"
+    )
+
+
+def apply_init(values: dict, given: Pretrained, heads_given: bool) -> dict:
+    """The model section of a config that starts from `given`: its shape, under what the config itself says."""
+    shape = dataclasses.asdict(given.config)
+    keys = ["n_layer", "n_embd", "bias", "activation", "block_size"] + ["n_head"] * (not heads_given)
+    return {key: shape[key] for key in keys} | values
+
+
+def check_init(model: ModelConfig, given: Pretrained) -> None:
+    """Raises InputError where a key of the config contradicts the GPT-2 to start from."""
+    for key in ("n_layer", "n_embd", "bias", "activation"):
+        own, held = getattr(model, key), getattr(given.config, key)
+        if own != held:
+            raise InputError(
+                f"model.{key} {own} contradicts --init {given.name}, which has {held}; leave the key out, "
+                f"or give --model.{key} {held}"
+            )
+    if model.block_size > given.config.block_size:
+        raise InputError(
+            f"model.block_size {model.block_size} is longer than that of --init {given.name}; "
+            f"at most {given.config.block_size} (less is cropped)"
+        )
+
+
+def check_vocabulary(given: Pretrained, tokenizer) -> None:
+    """Raises InputError where the ids of the corpus's tokenizer do not mean what they mean to the GPT-2."""
+    if tokenizer.vocab_size != given.vocab_size:
+        gpt2 = "; data.tokenizer: gpt2 is that of OpenAI's" * (given.vocab_size == GPT2_VOCABULARY)
+        raise InputError(
+            f"--init {given.name} has a vocabulary of {given.vocab_size} tokens, the corpus's tokenizer has "
+            f"{tokenizer.vocab_size}; they must be the same{gpt2}"
+        )
+    if has_tokenizer(given.folder):
+        theirs = given.tokenizer()
+        for i in range(given.vocab_size):
+            if tokenizer.decode([i]) != theirs.decode([i]) and i not in (tokenizer.eot, theirs.eot):
+                raise InputError(
+                    f"--init {given.name}: its tokenizer is another than the corpus's (token {i} is "
+                    f"{theirs.decode([i])!r} there and {tokenizer.decode([i])!r} here); train on the corpus it knows"
+                )
+
+
+def has_tokenizer(folder: Path) -> bool:
+    return any((folder / name).is_file() for name in ("tokenizer.json", "vocab.json"))
+
+
+def read_json(path: Path) -> dict:
+    """A JSON object from a file. Raises InputError."""
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path}: missing") from None
+    except ValueError:
+        raise InputError(f"{path}: not JSON") from None
+    if not isinstance(values, dict):
+        raise InputError(f"{path}: not a JSON object")
+    return values
+
+
+def _good_checkpoint(folder: Path) -> Path:
+    """The newest undamaged checkpoint of a run's folder. Raises InputError where there is none."""
+    from experiment.checkpoint import verify
+
+    found = [p for p in (folder / "checkpoints").glob("iter-*") if re.fullmatch(r"iter-\d+", p.name)]
+    for checkpoint in sorted(found, key=lambda p: int(p.name[5:]), reverse=True):
+        try:
+            verify(checkpoint)
+            return checkpoint
+        except ValueError:
+            continue
+    raise InputError(f"{folder / 'checkpoints'}: no undamaged checkpoint")
+
+
+def _is_name(path: str) -> bool:
+    return re.fullmatch(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?", path) is not None
+
+
+def _fetch(name: str) -> Path:
+    """The folder of the hub's files of that name; of the local copy where the hub does not answer in HUB_SECONDS.
+
+    Raises:
+        InputError: there is neither.
+    """
+    from huggingface_hub import HfApi, snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    found: list = []
+
+    def ask() -> None:
+        try:
+            found.append(HfApi().model_info(name, timeout=HUB_SECONDS))
+        except Exception as error:
+            found.append(error)
+
+    # the library asks an unreachable hub again and again, for minutes: not so here
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(2 * HUB_SECONDS)
+    answered = bool(found) and not isinstance(found[0], Exception)
+    try:
+        return Path(snapshot_download(name, allow_patterns=HUB_FILES, local_files_only=not answered))
+    except LocalEntryNotFoundError:
+        reason = type(found[0]).__name__ if found else f"no answer in {2 * HUB_SECONDS} s"
+        raise InputError(
+            f"{name}: no such folder, no local copy of that name, and the hub did not give it ({reason}); give a "
+            "folder of save_pretrained,\nor set HF_HOME to a cache that holds it, downloaded where there is a network"
+        ) from None
+    except OSError as error:
+        raise InputError(f"{name}: the download from the hub failed ({type(error).__name__}); run it again") from None

@@ -1,0 +1,375 @@
+"""A GPT-2 comes in and a run goes out: what the libraries of Hugging Face make of our folders, and we of theirs."""
+
+import json
+import re
+import shutil
+
+import numpy as np
+import pytest
+import torch
+import transformers
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import errors
+import sample
+import train
+from data.hf_tokenizer import HFTokenizer, hf_files
+from data.tokenizers import BPETokenizer, CharTokenizer, load_tokenizer
+from errors import InputError
+from experiment import load
+from experiment.folder import Experiment
+from experiment.pretrained import load_pretrained, open_pretrained
+from experiment.run import train_experiment
+from tests.conftest import config_yaml, small_config
+
+
+def gpt2(folder, **changes):
+    """A GPT-2 with random weights, as transformers makes and saves it."""
+    shape = {"n_layer": 2, "n_head": 4, "n_embd": 32, "n_positions": 40, "vocab_size": 300}
+    torch.manual_seed(0)
+    config = transformers.GPT2Config(**shape | {"bos_token_id": 299, "eos_token_id": 299} | changes)
+    model = transformers.GPT2LMHeadModel(config).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():  # biases and norms too: none may be left out
+            parameter += 0.1 * torch.randn_like(parameter)
+    model.save_pretrained(folder, max_shard_size=changes.pop("shard", "5GB"))
+    return model
+
+
+@pytest.fixture(scope="module")
+def foreign(tmp_path_factory, trained):
+    """A random GPT-2 of transformers' with the small sweep's tokenizer: its folder and transformers' own model."""
+    folder = tmp_path_factory.mktemp("foreign") / "gpt2"
+    model = gpt2(folder)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(trained.runs[0].path / name, folder)
+    return folder, model
+
+
+def call(capsys, module, *argv) -> tuple[int, str, str]:
+    capsys.readouterr()
+    status = errors.guard(module.__name__ + ".py", module.main, [str(a) for a in argv])
+    captured = capsys.readouterr()
+    return status, captured.out, captured.err
+
+
+# Out: every run's folder is a GPT-2
+
+
+def test_every_run_folder_works_in_transformers_as_it_stands(trained):
+    for run in trained.runs:
+        assert {"tokenizer.json", "tokenizer_config.json", "config.json"} <= {p.name for p in run.path.iterdir()}
+    ours = load(trained.path, "cpu")["h04-seed1"]
+    model = transformers.AutoModelForCausalLM.from_pretrained(trained.path / "h04-seed1").eval()
+    tokenizer = transformers.AutoTokenizer.from_pretrained(trained.path / "h04-seed1")
+    text = "The old man had a boat."
+    ids = tokenizer(text).input_ids
+    assert ids == ours.tokenizer.encode(text)
+    assert len(ids) < 32
+    with torch.no_grad():
+        theirs = model(torch.tensor([ids])).logits[0]
+    assert torch.allclose(ours.logits(text), theirs, atol=1e-4)
+    pipeline = transformers.pipeline("text-generation", model=str(trained.path / "h04-seed1"))
+    written = pipeline("Once", max_new_tokens=20, do_sample=False)[0]["generated_text"]
+    assert written == ours.generate("Once", 20, greedy=True)[0]
+    assert len(written) > 10
+
+
+def automatic(tokenizer, folder):
+    """The tokenizer as AutoTokenizer has it."""
+    folder.mkdir(exist_ok=True)
+    for name, text in hf_files(tokenizer, 64).items():
+        (folder / name).write_text(text, encoding="utf-8")
+    (folder / "config.json").write_text('{"model_type": "gpt2"}')
+    return transformers.AutoTokenizer.from_pretrained(folder)
+
+
+@pytest.fixture(scope="module")
+def tokenizers(tmp_path_factory):
+    """Ours and transformers' of each kind."""
+    folder = tmp_path_factory.mktemp("tokenizers")
+    words = "To be, or not to be: that's the question. 123 naïve café — 世界 🙂\r\n\t  end"
+    made = {
+        "bpe": BPETokenizer.train([words * 3], 300),
+        "char": CharTokenizer.train([words, "another document\n"]),
+        "char without end-of-text": CharTokenizer.train([words]),
+    }
+    return {kind: (ours, automatic(ours, folder / kind)) for kind, ours in made.items()}
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    text=st.text(
+        st.one_of(st.sampled_from("to be nt's\n\r\t 12é世🙂"), st.characters(exclude_categories=["Cs"])), max_size=40
+    )
+)
+def test_bpe_ids_are_those_of_autotokenizer_for_any_text(tokenizers, text):
+    ours, theirs = tokenizers["bpe"]
+    ids = theirs(text).input_ids
+    assert ids == ours.encode(text)
+    assert theirs.decode(ids, skip_special_tokens=True) == text
+
+
+@settings(max_examples=100, deadline=None)
+@given(text=st.text(st.sampled_from("To be, or not: 123 naïve café — 世界 🙂\r\n\t"), min_size=1, max_size=40))
+def test_char_ids_are_those_of_autotokenizer(tokenizers, text):
+    known = set("To be, or not to be: that's the question. 123 naïve café — 世界 🙂\r\n\t  end")
+    text = "".join(c for c in text if c in known)
+    for kind in ("char", "char without end-of-text"):
+        ours, theirs = tokenizers[kind]
+        ids = theirs(text).input_ids
+        assert ids == ours.encode(text)
+        assert theirs.decode(ids, skip_special_tokens=True) == text
+        assert len(theirs) == ours.vocab_size
+        assert theirs.eos_token_id == ours.eot
+
+
+def test_a_damaged_tokenizer_in_a_run_folder_is_written_again(tmp_path):
+    experiment = train_experiment(small_config(max_iters=2), tmp_path / "x", "cpu", say=lambda text: None)
+    file = experiment.runs[0].path / "tokenizer.json"
+    good = file.read_bytes()
+    file.unlink()
+    file.write_bytes(good[:100])
+    train_experiment(small_config(max_iters=2), tmp_path / "x", "cpu", say=lambda text: None)
+    assert all((run.path / "tokenizer.json").read_bytes() == good for run in experiment.runs)
+
+
+# In: a GPT-2 of transformers'
+
+
+@pytest.mark.parametrize("activation", ["gelu_new", "gelu", "gelu_pytorch_tanh"])
+@pytest.mark.parametrize("shard", ["5GB", "40KB"])
+def test_logits_of_a_foreign_gpt2_are_transformers(tmp_path, activation, shard):
+    reference = gpt2(tmp_path / "g", activation_function=activation, shard=shard)
+    assert (tmp_path / "g" / "model.safetensors").exists() == (shard == "5GB")
+    model = load_pretrained(open_pretrained(str(tmp_path / "g")))
+    x = torch.arange(40)[None]
+    with torch.no_grad():
+        ours, theirs = model(x[None])[0], reference(x).logits
+    assert torch.allclose(ours, theirs, atol=1e-4)
+    assert theirs.std() > 0.1
+
+
+def test_weights_without_a_language_model_head_and_in_half_precision_load_too(tmp_path):
+    reference = gpt2(tmp_path / "g").half()
+    reference.transformer.save_pretrained(tmp_path / "bare")
+    model = load_pretrained(open_pretrained(str(tmp_path / "bare")))
+    assert torch.equal(model.wte.weight[0], reference.transformer.wte.weight.float())
+
+
+def test_another_head_count_is_the_same_weights_split_otherwise(foreign):
+    said = []
+    model = load_pretrained(open_pretrained(str(foreign[0])), [2, 4], said.append)
+    assert model.n_head == (2, 4)
+    assert len(said) == 1
+    assert "trained with H = 4: H = 2 has the same weights, another split" in said[0]
+    config = transformers.GPT2Config.from_pretrained(foreign[0], n_head=2)
+    split = transformers.GPT2LMHeadModel.from_pretrained(foreign[0], config=config).eval()
+    x = torch.arange(30)[None]
+    with torch.no_grad():
+        both = model(x.expand(2, 1, -1))
+        assert torch.allclose(both[0], split(x).logits, atol=1e-4)
+        assert torch.allclose(both[1], foreign[1](x).logits, atol=1e-4)
+    with pytest.raises(InputError, match="n_head 3 does not divide n_embd 32"):
+        load_pretrained(open_pretrained(str(foreign[0])), [3])
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("model_type", "llama"),
+        ("activation_function", "relu"),
+        ("layer_norm_epsilon", 1e-6),
+        ("scale_attn_by_inverse_layer_idx", True),
+        ("n_inner", 100),
+        ("n_head", 5),
+        ("n_layer", "two"),
+        ("vocab_size", 0),
+        ("tie_word_embeddings", False),
+    ],
+)
+def test_a_gpt2_that_this_network_cannot_be_is_refused_by_key(foreign, tmp_path, key, value):
+    folder = tmp_path / "g"
+    shutil.copytree(foreign[0], folder)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {key: value}))
+    with pytest.raises(InputError, match=key):
+        open_pretrained(str(folder))
+
+
+def test_missing_and_damaged_files_are_named(foreign, tmp_path):
+    def broken(name, change):
+        folder = tmp_path / name
+        shutil.copytree(foreign[0], folder)
+        change(folder)
+        return open_pretrained(str(folder))
+
+    with pytest.raises(InputError, match=r"no GPT-2 .* \(no config.json\)"):
+        broken("a", lambda f: (f / "config.json").unlink())
+    with pytest.raises(InputError, match=r"config.json: not JSON"):
+        broken("b", lambda f: (f / "config.json").write_text("{"))
+    with pytest.raises(InputError, match=r"no model.safetensors here$"):
+        broken("c", lambda f: (f / "model.safetensors").unlink()).tensors()
+    with pytest.raises(InputError, match="pickle is never read"):
+        broken("d", lambda f: (f / "model.safetensors").rename(f / "pytorch_model.bin")).tensors()
+    with pytest.raises(InputError, match=r"model.safetensors: damaged"):
+        broken("e", lambda f: (f / "model.safetensors").write_bytes(b"no")).tensors()
+    with pytest.raises(InputError, match="its tokenizer cannot be read"):
+        broken("f", lambda f: (f / "tokenizer.json").write_text("{}")).tokenizer()
+    with pytest.raises(InputError, match="no tokenizer here"):
+        broken("g", lambda f: (f / "tokenizer.json").unlink()).tokenizer()
+    index = {"weight_map": {"x": "model-1.safetensors"}}
+
+    def sharded(folder):
+        (folder / "model.safetensors").unlink()
+        (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+
+    with pytest.raises(InputError, match=r"model-1.safetensors is missing"):
+        broken("h", sharded).tensors()
+    index["weight_map"]["x"] = "../a/model.safetensors"
+    with pytest.raises(InputError, match="weight_map"):
+        broken("i", sharded).tensors()
+
+
+def test_a_foreign_tokenizer_encodes_and_counts_bytes(foreign, trained):
+    ours = load_tokenizer(trained.path / "tokenizer")
+    theirs = HFTokenizer.load(foreign[0], 300)
+    text = "The old man had a boat — été."
+    ids = np.array(theirs.encode(text))
+    assert ids.tolist() == ours.encode(text)
+    assert theirs.decode(ids) == text
+    assert theirs.token_bytes(ids).tolist() == ours.token_bytes(ids).tolist()
+    assert (theirs.eot, theirs.vocab_size) == (ours.eot, ours.vocab_size)
+
+
+def test_an_unreachable_hub_is_a_clear_error(monkeypatch, tmp_path):
+    import huggingface_hub.constants
+
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(InputError, match=r"owner/name: no such folder, no local copy .*\n.*HF_HOME"):
+        open_pretrained("owner/name")
+
+
+def test_a_name_is_found_in_the_hubs_local_copy(monkeypatch, tmp_path, foreign):
+    import huggingface_hub.constants
+
+    snapshot = tmp_path / "models--owner--name" / "snapshots" / ("a" * 40)
+    shutil.copytree(foreign[0], snapshot)
+    (tmp_path / "models--owner--name" / "refs").mkdir()
+    (tmp_path / "models--owner--name" / "refs" / "main").write_text("a" * 40)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    assert load_pretrained(open_pretrained("owner/name")).n_head == (4,)
+
+
+# --init
+
+
+def init_config(tmp_path, **changes):
+    config = small_config(**{"max_iters": 2, "eval_interval": 1} | changes)
+    values = json.loads(json.dumps(yaml.safe_load(config_yaml(config))))
+    values["model"] = {}
+    path = tmp_path / "init.yaml"
+    path.write_text(json.dumps(values))
+    return path
+
+
+def test_training_from_a_gpt2_begins_with_its_loss_and_goes_on(capsys, foreign, tmp_path):
+    folder, reference = foreign
+    command = [init_config(tmp_path), "--init", folder, "--out_dir", tmp_path / "x", "--model.block_size", 32]
+    status, out, err = call(capsys, train, *command)
+    assert status == 0, err
+    assert "warning" in out
+    assert "H = 1 has the same weights, another split" in out
+    experiment = Experiment.open(tmp_path / "x")
+    assert (experiment.config.model.n_layer, experiment.config.model.n_embd) == (2, 32)
+    assert experiment.config.model.activation == "gelu_new"
+    assert experiment.environment["init"]["n_head"] == 4
+    from data.batches import validation_windows
+    from data.packed import prepare
+
+    x, y = (torch.from_numpy(a) for a in validation_windows(prepare(experiment.config.data).val, 32))
+    with torch.no_grad():
+        expected = torch.nn.functional.cross_entropy(reference(x).logits.flatten(0, 1), y.flatten(), ignore_index=-1)
+    for run in experiment.runs:
+        first = run.metrics()[0]["val_loss"]
+        assert (first == pytest.approx(expected.item(), abs=1e-4)) == (run.n_head == 4)
+        assert json.loads((run.path / "config.json").read_text())["activation_function"] == "gelu_new"
+    assert "all 4 runs are finished" in call(capsys, train, *command)[1]
+    status, _, err = call(capsys, train, *command[:1], "--out_dir", tmp_path / "x", "--model.block_size", 32)
+    assert status == 2
+    assert "model.init" in err
+
+
+def test_a_run_of_this_project_is_something_to_start_from(capsys, trained, tmp_path):
+    run = trained.runs[2]
+    status, _, err = call(capsys, train, init_config(tmp_path), "--init", run.path, "--out_dir", tmp_path / "x")
+    assert status == 0, err
+    first = {r.name: r.metrics()[0]["val_loss"] for r in Experiment.open(tmp_path / "x").runs}
+    assert first["h04-seed0"] == pytest.approx(run.metrics()[-1]["val_loss"], abs=1e-5)
+    assert first["h04-seed1"] == first["h04-seed0"]
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (["--model.n_embd", 64], "model.n_embd 64 contradicts --init"),
+        (["--model.bias", "false"], "model.bias False contradicts --init"),
+        (["--model.block_size", 41], "model.block_size 41 is longer .* at most 40"),
+        (["--data.vocab_size", 301], "vocabulary of 300 tokens, the corpus's tokenizer has 301"),
+        (["--data.n_stories", 60], "its tokenizer is another than the corpus's"),
+    ],
+)
+def test_a_config_that_does_not_fit_the_gpt2_is_an_error(capsys, foreign, tmp_path, options, named):
+    status, _, err = call(
+        capsys, train, init_config(tmp_path), "--init", foreign[0], "--out_dir", tmp_path / "x", *options
+    )
+    assert status == 2
+
+    assert re.search(named, err)
+    assert not (tmp_path / "x").exists()
+
+
+def test_changed_weights_behind_init_are_noticed(capsys, foreign, tmp_path):
+    folder = tmp_path / "g"
+    shutil.copytree(foreign[0], folder)
+    command = [init_config(tmp_path), "--init", folder, "--out_dir", tmp_path / "x"]
+    assert call(capsys, train, *command)[0] == 0
+    from safetensors.torch import load_file, save_file
+
+    tensors = load_file(folder / "model.safetensors")
+    save_file({k: v + 1 for k, v in tensors.items()}, folder / "model.safetensors")
+    status, _, err = call(capsys, train, *command)
+    assert status == 2
+    assert "have changed since this experiment began" in err
+
+
+# sample.py
+
+
+def test_sampling_from_a_gpt2_is_transformers_greedy_text(capsys, foreign):
+    folder, reference = foreign
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    prompt = tokenizer("The old man", return_tensors="pt")
+    theirs = reference.generate(**prompt, max_new_tokens=12, do_sample=False, pad_token_id=299)[0]
+    status, out, err = call(
+        capsys, sample, folder, "--prompt", "The old man", "--greedy", "--max_new_tokens", 12, "--json"
+    )
+    assert status == 0, err
+    text = "The old man" + json.loads(out)["runs"][0]["texts"][0]
+    assert text == tokenizer.decode(theirs, skip_special_tokens=True)
+    status, out, err = call(capsys, sample, folder, "--n_head", 1, 4, "--max_new_tokens", 3)
+    assert status == 0
+    assert "H = 1" in out
+    assert "another split" in err
+    assert call(capsys, sample, folder, "--run_seed", 1)[0] == 2
+
+
+def test_sampling_from_one_runs_folder(capsys, trained):
+    status, out, err = call(capsys, sample, trained.path / "h04-seed0", "--max_new_tokens", 5, "--json", "--seed", 2)
+    assert status == 0, err
+    whole = call(capsys, sample, trained.path, "--n_head", 4, "--max_new_tokens", 5, "--json", "--seed", 2)[1]
+    assert json.loads(out)["runs"][0]["texts"] == json.loads(whole)["runs"][0]["texts"]
