@@ -5,6 +5,7 @@ pair is joined only where it is listed, so every way to cut a token into two tok
 """
 
 import json
+import re
 
 
 def tokenizer_json(ranks: dict[bytes, int], pattern: str, special_tokens: dict[str, int]) -> str:
@@ -26,7 +27,8 @@ def tokenizer_json(ranks: dict[bytes, int], pattern: str, special_tokens: dict[s
         if token[:i] in ranks and token[i:] in ranks
     ]
     # "{1,3}+" takes as much as it can and keeps it; the engine of `tokenizers` would read a repetition of repetitions
-    words = {"type": "Split", "pattern": {"Regex": pattern.replace("}+", "}")}, "behavior": "Isolated", "invert": False}
+    regex = re.sub(r"(\{\d+(?:,\d*)?\})\+", r"\1", pattern)
+    words = {"type": "Split", "pattern": {"Regex": regex}, "behavior": "Isolated", "invert": False}
     as_bytes = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": False, "use_regex": False}
     how = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
     return json.dumps(
@@ -51,7 +53,7 @@ def tokenizer_json(ranks: dict[bytes, int], pattern: str, special_tokens: dict[s
                 "fuse_unk": False,
                 "byte_fallback": False,
                 "ignore_merges": True,  # a word that is a token is that token, whatever it was merged from
-                "vocab": {name(token): ranks[token] for token in by_rank},
+                "vocab": {name(token): ranks[token] for token in by_rank} | special_tokens,
                 "merges": merges,
             },
         },
