@@ -24,7 +24,7 @@ from errors import InputError
 from files import sha256, sync, write_folder, write_text
 
 TRAIN_CHARS = 32_000_000  # that a bpe tokenizer learns from
-BLOCK = 1 << 22  # tokens that are read back at a time
+BLOCK = 1 << 20  # tokens that are read back at a time
 
 
 def build(config: DataConfig, corpus: Corpus, folder: Path, progress: bool, format_: int) -> None:
@@ -54,8 +54,9 @@ def build(config: DataConfig, corpus: Corpus, folder: Path, progress: bool, form
         train_chars, val_chars = (int(documents[split][:, 0].sum()) for split in ("train", "val"))
 
     dtype = dtype_of(tokenizer)
-    val = np.memmap(folder / "val.bin", dtype, "r")
-    val_bytes = sum(int(tokenizer.token_bytes(val[i : i + BLOCK]).sum()) for i in range(0, len(val), BLOCK))
+    n_val = (folder / "val.bin").stat().st_size // dtype.itemsize
+    blocks = (_tokens(folder / "val.bin", dtype, i, min(i + BLOCK, n_val)) for i in range(0, n_val, BLOCK))
+    val_bytes = sum(int(tokenizer.token_bytes(ids).sum()) for ids in blocks)
     counts = {"n_documents": n_documents, "val_chars": val_chars, "val_bytes": val_bytes, "train_chars": train_chars}
     names = ["train.bin", "val.bin", *(["val_relations.bin"] if corpus.tagged else [])]
     names += [f"tokenizer/{file.name}" for file in (folder / "tokenizer").iterdir()]
@@ -161,15 +162,20 @@ def _hold_out(
     if wanted:  # in the middle of a document
         opens = opens[:0]
         stop = at + int(documents[document, 1])
-        tokens = np.memmap(f"{train}.bin", dtype_of(tokenizer), "r")
         while wanted > 0:
-            block = np.cumsum(tokenizer.token_chars(tokens[at : min(at + BLOCK, stop)]))
+            ids = _tokens(Path(f"{train}.bin"), opens.dtype, at, min(at + BLOCK, stop))
+            block = np.cumsum(tokenizer.token_chars(ids))
             n = min(int(np.searchsorted(block, wanted)) + 1, len(block))
             at, chars, wanted = at + n, chars + int(block[n - 1]), wanted - int(block[n - 1])
     _move(Path(f"{train}.bin"), Path(f"{val}.bin"), opens, at)
     if tagged:
         _move(Path(f"{train}_relations.bin"), Path(f"{val}_relations.bin"), np.zeros(len(opens), np.uint8), at)
     return int(documents[:, 0].sum()) - chars
+
+
+def _tokens(file: Path, dtype: np.dtype, start: int, stop: int) -> np.ndarray:
+    """Tokens [start, stop) of a file. Read, not mapped: pages of a map would stay in memory."""
+    return np.fromfile(file, dtype, stop - start, offset=start * dtype.itemsize)
 
 
 def _move(source: Path, target: Path, opens: np.ndarray, at: int) -> None:

@@ -20,7 +20,7 @@ from typing import Any
 from data.config import DataConfig
 from data.fetch import PATIENCE, TIMEOUT, reason, within
 from data.sources import Piece, digest, fingerprint, in_pieces
-from errors import InputError
+from errors import InputError, WorkError
 
 HELD_OUT = ("validation", "valid", "val", "dev", "test")  # names of splits to validate on, the first that is there
 ROWS = 100  # read at a time
@@ -50,7 +50,7 @@ class Table:
         """Yield every row's text in order, leaving out the empty ones."""
         column, row = self.config.column, 0
         rows = self._opened[0][split]
-        with _complaints(self.config):
+        with _complaints(self.config, reading=True):
             for batch in rows.iter(batch_size=ROWS):
                 for text in batch[column]:
                     if text is not None and not isinstance(text, str):
@@ -90,6 +90,8 @@ class Table:
         if not local and not datasets.config.HF_HUB_OFFLINE:
             _reach(config)
         builder = datasets.load_dataset_builder(path, config.config, revision=config.revision)
+        if datasets.config.HF_HUB_OFFLINE and not local:
+            _same_copy(config, builder)
         names = [str(name) for name in builder.config.data_files or builder.info.splits or ()]
         chosen = {"train": config.split}
         if config.val_split == "auto":
@@ -157,10 +159,29 @@ def _reach(config: DataConfig) -> None:
 
 
 def _unreachable(config: DataConfig, error: Exception) -> InputError:
+    import datasets
+
+    others = "give a folder of its files as data.path, or choose data.source: package, text or tales"
+    if datasets.config.HF_HUB_OFFLINE:
+        return InputError(
+            f"data.path: HF_HUB_OFFLINE is set, and `datasets` keeps no copy of {config.path} here\n"
+            f"unset it where there is a network, {others}"
+        )
     return InputError(
-        f"data.path: cannot reach the hub for {config.path} ({reason(error)})\nset HF_HUB_OFFLINE=1 to use the copy "
-        "that `datasets` keeps, give a folder of its files as data.path, or choose data.source: package, text or tales"
+        f"data.path: cannot reach the hub for {config.path} ({reason(error)})\n"
+        f"set HF_HUB_OFFLINE=1 to use the copy that `datasets` keeps, {others}"
     )
+
+
+def _same_copy(config: DataConfig, builder: Any) -> None:
+    """Offline, `datasets` takes the copy it has, of whatever subset and commit: raise InputError if it is another."""
+    if config.config is None and builder.config.name != "default":
+        raise InputError(f"data.config: HF_HUB_OFFLINE is set, name the subset; a copy here is {builder.config.name!r}")
+    if config.revision not in (None, builder.hash):
+        raise InputError(
+            f"data.revision: HF_HUB_OFFLINE is set, and the copy here is of commit {builder.hash}, "
+            f"not {config.revision!r}; leave it out to take that"
+        )
 
 
 def _check_column(rows: Any, column: str) -> None:
@@ -175,17 +196,24 @@ def _check_column(rows: Any, column: str) -> None:
     raise InputError(f"data.column: {column!r} holds {kind}, not text; the columns are {', '.join(names)}")
 
 
+NETWORK = ("httpx", "httpx2", "httpcore", "httpcore2", "requests", "urllib3", "huggingface_hub", "aiohttp")
+
+
 @contextmanager
-def _complaints(config: DataConfig):
-    """Errors of `datasets` as InputErrors of a line or two."""
+def _complaints(config: DataConfig, reading: bool = False):
+    """Errors of `datasets` as errors of a line or two; a network that fails while `reading` is nobody's input."""
     try:
         yield
     except (InputError, MemoryError):
         raise
-    except ConnectionError as error:
-        raise _unreachable(config, error) from None
     except Exception as error:
         cause = error.__cause__ or error
+        if isinstance(cause, ConnectionError | TimeoutError) or type(cause).__module__.split(".")[0] in NETWORK:
+            if reading:
+                raise WorkError(
+                    f"the hub was lost while reading {config.path} ({reason(cause)}); the same command goes on"
+                ) from None
+            raise _unreachable(config, cause) from None
         text = " ".join(f"{cause}".split())[:240] or type(cause).__name__
         if "BuilderConfig" in text or "Config name" in text:
             raise InputError(f"data.config: {text}") from None

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 import tiktoken
-from hypothesis import example, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from tiktoken_ext import openai_public
 
@@ -47,6 +47,7 @@ TEXT = st.text(st.characters(codec="utf-8")) | st.text(
 @example("")
 @example("aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa")
 def test_any_text_has_the_same_ids_in_both(name, text):
+    assume(not any(special in text for special in ALL[name].special_tokens))  # there a special token, here text
     ids = HF[name].encode(text, add_special_tokens=False).ids
     assert ids == ALL[name].encode(text)
     assert HF[name].decode(ids, skip_special_tokens=False) == text
