@@ -2,20 +2,22 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pyarrow
 import pyarrow.parquet
 import pytest
 
+from data import tables
 from data.config import DataConfig
 from data.packed import prepare
 from data.sources import open_corpus
-from data.tokenizers import END_OF_TEXT
-from errors import InputError
+from data.tokenizers import END_OF_TEXT, BPETokenizer
+from errors import InputError, WorkError
+from tests.data.hub import COMMIT, serving
 from tests.data.test_sources import documents
 
 ROOT = Path(__file__).parents[2]
@@ -156,31 +158,118 @@ def test_a_folder_that_is_not_there_is_not_taken_for_a_name(tmp_path):
         open_corpus(hub(tmp_path / "nowhere"))
 
 
-def train(tmp_path, *arguments, **environment):
-    """train.py in a process of its own, whose `datasets` reads these environment variables."""
-    config = tmp_path / "hub.yaml"
-    config.write_text("model: {n_layer: 1, n_embd: 32, block_size: 16}\nsweep: {n_head: [1, 2]}\n")
-    settings = ("--data.source", "hub", "--data.vocab_size", "300", "--train.max_iters", "2", "--device", "cpu")
-    command = [sys.executable, str(ROOT / "train.py"), str(config), *settings, *arguments]
-    environment = {key: str(value) for key, value in environment.items()}
-    base = {"HEADCOUNT_CACHE": str(tmp_path / "cache"), "HF_HOME": str(tmp_path / "hf")}
-    return subprocess.run(
-        command, capture_output=True, text=True, cwd=tmp_path, timeout=120, env=os.environ | base | environment
+PROGRAM = """
+import json, sys
+from data.config import DataConfig
+from data.packed import prepare
+from errors import InputError
+
+for settings in json.loads(sys.argv[1]):
+    try:
+        dataset = prepare(DataConfig(source="hub", path="owner/name", vocab_size=300, **settings))
+        text = dataset.tokenizer.decode
+        meta = json.loads((dataset.folder / "meta.json").read_text())
+        print(json.dumps([text(dataset.train), text(dataset.val), dataset.hash, meta["origin"]["commit"]]))
+    except InputError as error:
+        print(json.dumps(str(error)))
+"""
+
+
+def in_process(tmp_path, *settings, cache="cache", **environment) -> list:
+    """What preparing with each of these settings gives, in a process of its own: the libraries look at their
+    environment once, when they are imported."""
+    base = {"HEADCOUNT_CACHE": str(tmp_path / cache), "HF_HOME": str(tmp_path / "hf")}
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, json.dumps(settings)],
+        cwd=ROOT,
+        env=os.environ | base | environment,
+        capture_output=True,
+        text=True,
+        check=True,
     )
+    return [json.loads(line) for line in done.stdout.splitlines()]
 
 
-def test_training_from_a_snapshot_offline(snapshot, tmp_path):
-    done = train(tmp_path, "--data.path", str(snapshot), HF_HUB_OFFLINE=1)
-    assert done.returncode == 0, done.stderr
-    assert "val loss" in done.stdout
+def test_a_dataset_of_the_hub_streamed_copied_and_offline(snapshot, tmp_path):
+    train, val = ("".join(row + END_OF_TEXT for row in rows) for rows in (ROWS, HELD))
+    with serving(snapshot) as address:
+        streamed, small, missing, of_commit = in_process(
+            tmp_path,
+            {"streaming": True},
+            {"streaming": True, "config": "small", "val_fraction": 0.2, "tokenizer": "char"},
+            {"revision": "v9"},
+            {"streaming": True, "revision": COMMIT},
+            HF_ENDPOINT=address,
+        )
+        (copied,) = in_process(tmp_path, {}, cache="other", HF_ENDPOINT=address)
+    assert streamed == copied
+    assert streamed[:2] == [END_OF_TEXT + train, END_OF_TEXT + val]
+    assert streamed[3] == COMMIT
+    assert of_commit[:2] == streamed[:2]
+    assert small[0] + small[1].removeprefix(END_OF_TEXT) == END_OF_TEXT + "".join(r + END_OF_TEXT for r in ROWS[:5])
+    assert "data.revision: owner/name has no branch, tag or commit 'v9'" in missing
+
+    (prepared,) = in_process(tmp_path, {}, HF_ENDPOINT="http://127.0.0.1:9")  # needs no network
+    assert prepared == streamed
+    again, another, subset = in_process(
+        tmp_path, {}, {"revision": "b" * 40}, {"config": "small"}, cache="third", HF_HUB_OFFLINE="1"
+    )
+    assert again == copied  # from the copy that `datasets` keeps
+    assert f"data.revision: HF_HUB_OFFLINE is set, and the copy here is of commit {COMMIT}" in another
+    assert "HF_HUB_OFFLINE is set" in subset
 
 
-@pytest.mark.parametrize("environment", [{"HF_HUB_OFFLINE": 1}, {"HF_ENDPOINT": "http://127.0.0.1:9"}])
-def test_a_hub_out_of_reach_ends_soon_and_names_the_choices_offline(tmp_path, environment):
-    begun = time.monotonic()
-    done = train(tmp_path, "--data.path", "owner/name", **environment)
-    assert done.returncode == 2
-    assert "train.py: data.path: cannot reach the hub for owner/name" in done.stderr
-    assert all(choice in done.stderr for choice in ("HF_HUB_OFFLINE=1", "a folder", "package", "text", "tales"))
-    assert len(done.stderr.strip().splitlines()) == 2
-    assert time.monotonic() - begun < 30
+def test_a_name_that_the_hub_does_not_know_is_said(monkeypatch, tmp_path, snapshot):
+    with serving(snapshot) as address:
+        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", address)
+        with pytest.raises(InputError, match="the hub has no dataset 'owner/nothing'"):
+            prepare(hub("owner/nothing"), tmp_path / "cache")
+
+
+def test_a_hub_out_of_reach_names_the_choices_offline(monkeypatch, tmp_path):
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
+    with pytest.raises(InputError) as refusal:
+        prepare(hub("owner/name"), tmp_path / "cache")
+    assert "data.path: cannot reach the hub for owner/name (connection refused)" in str(refusal.value)
+    assert all(choice in str(refusal.value) for choice in ("HF_HUB_OFFLINE=1", "a folder", "package", "text", "tales"))
+    assert str(refusal.value).count("\n") == 1
+
+
+def test_a_hub_that_never_answers_is_not_waited_for(monkeypatch, tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        monkeypatch.setattr(tables, "TIMEOUT", 0.2)
+        with pytest.raises(InputError, match=r"cannot reach the hub for owner/name \(no answer\)"):
+            prepare(hub("owner/name"), tmp_path / "cache")
+        monkeypatch.setattr(tables, "TIMEOUT", 60)
+        monkeypatch.setattr(tables, "PATIENCE", 0.2)
+        with pytest.raises(InputError, match="cannot reach the hub for owner/name"):
+            prepare(hub("owner/name"), tmp_path / "cache")
+
+
+def test_what_is_kept_offline_is_said(monkeypatch, tmp_path):
+    monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", True)
+    with pytest.raises(InputError, match="HF_HUB_OFFLINE is set, and `datasets` keeps no copy of owner/name here"):
+        prepare(hub("owner/name"), tmp_path / "cache")
+
+
+def test_a_hub_that_is_lost_while_reading_is_a_failure_that_can_go_on(snapshot, tmp_path, monkeypatch):
+    read = tables.Table.pieces
+
+    def lost(self, split="train"):
+        with tables._complaints(self.config, reading=True):
+            for number, piece in enumerate(read(self, split)):
+                if number == 200:
+                    raise ConnectionError("timed out")
+                yield piece
+
+    monkeypatch.setattr("data.tokenise.BATCH_CHARS", 300)
+    monkeypatch.setattr("data.build.BPETokenizer.of_tiktoken", lambda _: BPETokenizer.train(ROWS, 300))
+    config = hub(snapshot, tokenizer="gpt2")
+    with monkeypatch.context() as patch:
+        patch.setattr(tables.Table, "pieces", lost)
+        with pytest.raises(WorkError, match=r"the hub was lost .*\(no answer\); the same command goes on"):
+            prepare(config, tmp_path / "cache")
+    (left,) = (tmp_path / "cache").glob(".building-*/train.journal")
+    assert left.stat().st_size > 0
+    assert prepare(config, tmp_path / "cache").train_chars == sum(map(len, ROWS))
