@@ -1,34 +1,60 @@
-"""Where documents come from: the generated tales, or text files of your own.
+"""Where documents come from: the generated tales, text files, an installed package; `data.tables` has the rest.
 
 The one idea: a corpus is known by its content. Opening one reads every file once, so that a bad file is reported before
 anything is built, and gives a fingerprint of the bytes, so that prepared tokens are reused if and only if they would
-come out the same, whatever the files are called.
+come out the same, whatever the files are called. And it is a stream: no file is ever held as a whole.
 
 Text files are read here, byte for byte. (The text loader of `datasets` opens files with universal newlines, which turns
 every `\\r\\n` and `\\r` into `\\n` before anyone can ask for them.)
 """
 
+import codecs
 import glob
 import hashlib
+import importlib.util
 import os
 import stat
-from collections.abc import Iterator
+import urllib.parse
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
-from data.config import DataConfig
+from data.config import TABLES, DataConfig
+from data.tokenizers import pieces
 from errors import InputError
 
 TALES_SOURCE = ("tales", "tales_grammar", "tales_lexicon", "tales_templates")  # the files that shape a story
 KEPT_STORIES = 50_000  # about 80 MB; telling a story takes longer than all else that is done to it
+BLOCK = 1 << 20  # bytes read at a time
 
 
-class Document(NamedTuple):
-    """One document: its text, and the tagged character ranges in it (objects with `start`, `end`, `relation`)."""
+class Piece(NamedTuple):
+    """A document, or a part of a long one: its text, does the document end with it, and the tagged ranges in it."""
 
     text: str
+    ends: bool = True
     spans: tuple = ()
+    """Objects with `start`, `end` (characters of the text) and `relation`."""
+
+
+class Corpus(Protocol):
+    """What the tokens are made from."""
+
+    fingerprint: str
+    """Differs where the content does."""
+    splits: tuple[str, ...]
+    """("train",), or ("train", "val") where the corpus names what is held out."""
+    tagged: bool
+    """Do documents have relations? Then they are ASCII, a piece each, and never divided between the splits."""
+    n_chars: int | None
+    """Characters of all documents, where that is known beforehand."""
+    origin: dict | None
+    """Where the fingerprint is of the request and not of the content: what the answer was."""
+
+    def pieces(self, split: str = "train") -> Iterator[Piece]:
+        """Yield the documents of a split, the same each time, in pieces of bounded size."""
 
 
 @dataclass(frozen=True)
@@ -37,24 +63,26 @@ class Tales:
 
     n_stories: int
     fingerprint: str
-    told: list[Document] = field(default_factory=list, repr=False)
+    told: list[Piece] = field(default_factory=list, repr=False)
+    splits = ("train",)
     tagged = True
-    n_bytes = 0  # not known before they are told
+    n_chars = None  # not known before they are told
+    origin = None
 
-    def documents(self) -> Iterator[Document]:
-        """Yield every story, in order, the same ones each time; up to KEPT_STORIES are told once and kept in memory."""
+    def pieces(self, split: str = "train") -> Iterator[Piece]:
+        """Yield every story, in order; up to KEPT_STORIES are told once and kept in memory."""
         from data import tales
 
         if self.told:
             return iter(self.told)
-        telling = (Document(story.text, story.spans) for story in tales.stories(self.n_stories))
+        telling = (Piece(story.text, True, story.spans) for story in tales.stories(self.n_stories))
         return telling if self.n_stories > KEPT_STORIES else self._keep(telling)
 
-    def _keep(self, telling: Iterator[Document]) -> Iterator[Document]:
+    def _keep(self, telling: Iterator[Piece]) -> Iterator[Piece]:
         told = []
-        for document in telling:
-            told.append(document)
-            yield document
+        for piece in telling:
+            told.append(piece)
+            yield piece
         self.told[:] = told
 
 
@@ -65,55 +93,108 @@ class Text:
     files: tuple[Path, ...]
     digests: tuple[str, ...]
     fingerprint: str
-    n_bytes: int
+    n_chars: int
+    splits = ("train",)
     tagged = False
+    origin = None
 
-    def documents(self) -> Iterator[Document]:
+    def pieces(self, split: str = "train") -> Iterator[Piece]:
         """Yield every file's text, in order. Raises InputError where a file changed since the corpus was opened."""
         for file, digest in zip(self.files, self.digests, strict=True):
-            data = _read(file)
-            if hashlib.sha256(data).hexdigest() != digest:
-                raise InputError(f"data.path: {file} changed while it was being read; run the same command again")
-            yield Document(data.decode("utf-8"))
+            yield from in_pieces(_unchanged(file, digest))
 
 
-def open_corpus(config: DataConfig) -> Tales | Text:
+def in_pieces(chunks: Iterable[str]) -> Iterator[Piece]:
+    """One document, given in chunks, as pieces."""
+    cut = pieces(chunks)
+    last = next(cut)
+    for text in cut:
+        yield Piece(last, False)
+        last = text
+    yield Piece(last)
+
+
+def open_corpus(config: DataConfig) -> Corpus:
     """Find and check the corpus that `config` asks for. Raises InputError where there is none, or it cannot be read."""
     if config.source == "tales":
-        if config.path is not None:
-            raise InputError(f"data.path: {config.path!r} is given, but data.source is tales; add data.source: text")
         if config.n_stories < 2:
             raise InputError(f"data.n_stories: {config.n_stories} is too few to train and validate on; at least 2")
-        source = [_read(Path(__file__).with_name(f"{name}.py")) for name in TALES_SOURCE]
-        return Tales(config.n_stories, _fingerprint(hashlib.sha256(code).hexdigest() for code in source))
-    if config.source != "text":
-        raise InputError(f"data.source: {config.source!r} is unknown; choose tales or text")
+        source = [digest(Path(__file__).with_name(f"{name}.py")) for name in TALES_SOURCE]
+        return Tales(config.n_stories, fingerprint(source))
+    if config.source == "package":
+        return _read_through(_package(config.path), config.path, skip_not_utf8=True)
+    from data import tables
 
-    files, digests, n_bytes = [], [], 0
-    for file in _find(config.path):
-        data = _read(file)
+    if config.source == "hub":
+        return tables.open_dataset(config)
+    path = config.path
+    if urllib.parse.urlsplit(path).scheme in ("http", "https"):
+        from data.fetch import download
+
+        files, names = [download(path)], [urllib.parse.urlsplit(path).path]
+    else:
+        files = _find(path)
+        names = [file.name for file in files]
+    kinds = {next((kind for kind in TABLES if name.lower().endswith(kind)), "text") for name in names}
+    if len(kinds) > 1:
+        raise InputError(f"data.path: {path} names files of several kinds ({', '.join(sorted(kinds))}); name one kind")
+    kind = kinds.pop()
+    return _read_through(files, path) if kind == "text" else tables.open_files(files, kind, config)
+
+
+def _read_through(files: list[Path], path: str, skip_not_utf8: bool = False) -> Text:
+    """The corpus of these text files, each read once to check it."""
+    kept, digests, n_chars = [], [], 0
+    for file in files:
+        sha = hashlib.sha256()
         try:
-            data.decode("utf-8")
+            chars = sum(map(len, _decoded(file, sha)))
+        except _NotUTF8 as error:
+            if skip_not_utf8:
+                continue
+            raise InputError(f"data.path: {file} is not UTF-8: {error}; save it as UTF-8") from None
+        if chars:  # of several files, the empty ones hold nothing to learn from
+            kept.append(file)
+            digests.append(sha.hexdigest())
+            n_chars += chars
+    if not kept:
+        raise InputError(f"data.path: {path} is empty; give one with text in it")
+    return Text(tuple(kept), tuple(digests), fingerprint(digests), n_chars)
+
+
+class _NotUTF8(Exception):
+    """The message says which byte, and where."""
+
+
+def _decoded(file: Path, sha) -> Iterator[str]:
+    """The text of a UTF-8 file, block by block; `sha` (of hashlib) takes in its bytes."""
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    before = 0
+    for block in chain(_blocks(file), [b""]):
+        begun = before - len(decoder.getstate()[0])
+        sha.update(block)
+        try:
+            yield decoder.decode(block, final=not block)
         except UnicodeDecodeError as error:
-            raise InputError(
-                f"data.path: {file} is not UTF-8: byte 0x{data[error.start]:02x} at offset {error.start} "
-                f"({error.reason}); save it as UTF-8"
-            ) from None
-        if data:  # of several files, the empty ones hold nothing to learn from
-            files.append(file)
-            digests.append(hashlib.sha256(data).hexdigest())
-            n_bytes += len(data)
-    if not files:
-        raise InputError(f"data.path: {config.path} is empty; give a file with text in it")
-    return Text(tuple(files), tuple(digests), _fingerprint(digests), n_bytes)
+            byte = error.object[error.start]
+            raise _NotUTF8(f"byte 0x{byte:02x} at offset {begun + error.start} ({error.reason})") from None
+        before += len(block)
 
 
-def _find(path: str | None) -> list[Path]:
+def _unchanged(file: Path, digest: str) -> Iterator[str]:
+    """The text of a file that has that SHA-256. Raises InputError, at the latest at its end, where it has another."""
+    sha = hashlib.sha256()
+    try:
+        yield from _decoded(file, sha)
+        same = sha.hexdigest() == digest
+    except _NotUTF8:
+        same = False
+    if not same:
+        raise InputError(f"data.path: {file} changed while it was being read; run the same command again")
+
+
+def _find(path: str) -> list[Path]:
     """The files that `path` names, sorted: one file, or every file that a glob (`*`, `?`, `[]`, `**`) matches."""
-    if not path:
-        raise InputError(
-            "data.path: missing; data.source: text needs a UTF-8 file or a glob, such as data.path: notes.txt"
-        )
     path = os.path.expanduser(path)
     if os.path.lexists(path) or not glob.has_magic(path):
         found = [path]
@@ -128,17 +209,46 @@ def _find(path: str | None) -> list[Path]:
     return [Path(name) for name in found]
 
 
-def _read(file: Path) -> bytes:
-    """All bytes of a regular file. A pipe or a device is refused: it might never end, and cannot be read twice."""
+def _package(name: str) -> list[Path]:
+    """The Python sources of an installed package, sorted by their place in it. The package is not imported."""
+    try:
+        spec = importlib.util.find_spec(name) if name.isidentifier() else None
+    except (ImportError, ValueError):
+        spec = None
+    folders = [Path(folder) for folder in (spec and spec.submodule_search_locations) or ()]
+    found = [(file.relative_to(folder).parts, file) for folder in folders for file in folder.rglob("*.py")]
+    files = [file for _, file in sorted(found) if file.is_file()]
+    if spec and not folders and (spec.origin or "").endswith(".py"):
+        files = [Path(spec.origin)]
+    if not files:
+        raise InputError(
+            f"data.path: no installed package named {name!r} has Python sources; give one's import name, such as torch"
+        )
+    return files
+
+
+def digest(file: Path) -> str:
+    """SHA-256 of a file's bytes. Raises InputError where it cannot be read."""
+    sha = hashlib.sha256()
+    for block in _blocks(file):
+        sha.update(block)
+    return sha.hexdigest()
+
+
+def fingerprint(parts: Iterable[str]) -> str:
+    """One hash of many."""
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def _blocks(file: Path) -> Iterator[bytes]:
+    """A regular file's bytes. A pipe or a device is refused: it might never end, and cannot be read twice."""
     try:
         if not stat.S_ISREG(file.stat().st_mode):
             raise InputError(f"data.path: {file} is not a regular file; copy its content into one")
-        return file.read_bytes()
+        with open(file, "rb") as opened:
+            while block := opened.read(BLOCK):
+                yield block
     except FileNotFoundError:
         raise InputError(f"data.path: no such file: {file}; paths start from {os.getcwd()}") from None
     except OSError as error:
         raise InputError(f"data.path: cannot read {file}: {error.strerror}; check its permissions") from None
-
-
-def _fingerprint(digests) -> str:
-    return hashlib.sha256("\n".join(digests).encode()).hexdigest()

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from data.config import DataConfig
+from data.config import check as check_data
 from errors import InputError
 from model.config import ModelConfig
 
@@ -131,13 +132,13 @@ def check(config: Config) -> None:
     Raises:
         InputError: names the key, the value and what would do.
     """
-    model, sweep, data = config.model, config.sweep, config.data
+    model, sweep = config.model, config.sweep
     for key, value in _flat(config).items():
         values = value if isinstance(value, list) else [value]
         if any(isinstance(v, float) and not math.isfinite(v) for v in values):
             raise InputError(f"{key} must be finite, got {value}")
     positive = (
-        "model.n_layer model.n_embd model.block_size data.vocab_size data.n_stories train.max_iters train.batch_size "
+        "model.n_layer model.n_embd model.block_size train.max_iters train.batch_size "
         "train.gradient_accumulation_steps train.learning_rate train.log_interval train.eval_interval "
         "train.checkpoint_interval model.n_head train.lr_decay_iters train.stack"
     )
@@ -152,8 +153,6 @@ def check(config: Config) -> None:
     for key in ("model.dropout", "train.beta1", "train.beta2"):
         if not 0 <= _flat(config)[key] < 1:
             raise InputError(f"{key} must be at least 0 and below 1, got {_flat(config)[key]}")
-    if not 0 < data.val_fraction < 1:
-        raise InputError(f"data.val_fraction must be between 0 and 1, got {data.val_fraction}")
     _check_sweep(sweep, model)
     for heads in config.head_counts:
         if model.n_embd % heads:
@@ -162,12 +161,7 @@ def check(config: Config) -> None:
                 f"n_head {heads} does not divide n_embd {model.n_embd}; head counts that do: "
                 + ", ".join(map(str, fitting))
             )
-    if data.source == "text" and not data.path:
-        raise InputError("data.path is needed for source: text; give a file or a glob, --data.path my_text.txt")
-    if data.source == "tales" and data.path:
-        raise InputError("data.path means nothing for source: tales; leave it out, or set data.source to text")
-    if data.tokenizer == "bpe" and data.vocab_size < 257:
-        raise InputError(f"data.vocab_size {data.vocab_size} is too small for bpe: 256 bytes and end-of-text make 257")
+    check_data(config.data)
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", config.name):
         raise InputError(f"name {shown(config.name)} cannot name a folder in runs/: use letters, digits, '.', '_', '-'")
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from data.config import TIKTOKEN_SIZES
 from experiment.config import Config
 from experiment.table import columns
 from model.describe import Step, flops_per_token, parameter_table, score_bytes, trace_attention
@@ -72,9 +73,11 @@ def trace_text(steps: list[Step]) -> str:
 
 
 def _vocab_size(config: Config) -> int:
-    """The vocabulary's size where the config alone settles it (bpe); a char vocabulary is read off the corpus."""
+    """The vocabulary's size where the config alone settles it; a char vocabulary is read off the corpus."""
     if config.data.tokenizer == "bpe":
         return config.data.vocab_size
+    if config.data.tokenizer in TIKTOKEN_SIZES:
+        return TIKTOKEN_SIZES[config.data.tokenizer]
     from data.packed import prepare
 
     return prepare(config.data).tokenizer.vocab_size

@@ -1,0 +1,188 @@
+"""Lost if these fail: a long preparation that starts again from nothing, eats the memory, or ends in other tokens."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from data import build, packed, tokenise
+from data.config import DataConfig
+from data.packed import prepare
+from data.tokenizers import LONGEST, pieces
+
+ROOT = Path(__file__).parents[2]
+TALES = DataConfig(n_stories=60, vocab_size=300)
+
+
+def content(dataset) -> list[bytes]:
+    held = [dataset.train, dataset.val, dataset.val_relations]
+    return [array.tobytes() for array in held if array is not None]
+
+
+@pytest.fixture
+def small_batches(monkeypatch):
+    monkeypatch.setattr(tokenise, "BATCH_CHARS", 2000)
+
+
+@pytest.fixture
+def interrupted(tmp_path, small_batches, monkeypatch):
+    """(what comes out undisturbed, a cache with a build that was stopped on its way, the batches tokenised since)."""
+    whole = prepare(TALES, tmp_path / "whole")
+    encode, calls = tokenise._encode, []
+
+    def counted(*arguments):
+        calls.append(1)
+        return encode(*arguments)
+
+    def stopping(*arguments):
+        if len(calls) == 12:
+            raise KeyboardInterrupt
+        return counted(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tokenise, "_encode", stopping)
+        with pytest.raises(KeyboardInterrupt):
+            prepare(TALES, tmp_path / "cache")
+    calls.clear()
+    monkeypatch.setattr(tokenise, "_encode", counted)
+    (left,) = (tmp_path / "cache").iterdir()
+    assert left.name.startswith(".building-")
+    return whole, tmp_path / "cache", calls
+
+
+def test_an_interrupted_build_goes_on(interrupted, monkeypatch):
+    whole, cache, calls = interrupted
+    monkeypatch.setattr(build.BPETokenizer, "train", None)  # it is there already
+    dataset = prepare(TALES, cache)
+    n_batches = sum(1 for _ in tokenise._batches(packed.open_corpus(TALES).pieces()))
+    assert n_batches - 12 <= len(calls) < n_batches - 5
+    assert content(dataset) == content(whole)
+    assert [path.name for path in cache.iterdir()] == [dataset.hash]
+    files = {path.relative_to(dataset.folder) for path in dataset.folder.rglob("*")}
+    assert files == {path.relative_to(whole.folder) for path in whole.folder.rglob("*")}
+
+
+@pytest.mark.parametrize("name", ["train.bin", "train_relations.bin", "train.documents", "train.journal"])
+@pytest.mark.parametrize("damage", ["cut", "changed", "longer", "gone"])
+def test_what_the_journal_does_not_vouch_for_is_done_again(interrupted, name, damage):
+    whole, cache, _ = interrupted
+    file = next(cache.iterdir()) / name
+    data = file.read_bytes()
+    middle = len(data) // 2
+    file.unlink()
+    if damage != "gone":
+        changed = data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :]
+        file.write_bytes({"cut": data[:middle], "changed": changed, "longer": data + b"{]"}[damage])
+    assert content(prepare(TALES, cache)) == content(whole)
+
+
+def test_a_killed_build_goes_on_in_another_process(tmp_path):
+    corpus = tmp_path / "corpus.txt"
+    corpus.write_text("".join(f"{i} and {i * i % 9973}, they said.\n" for i in range(100_000)))
+    config = DataConfig(source="text", path=str(corpus), vocab_size=300)
+    program = (
+        "from data import tokenise; tokenise.BATCH_CHARS = 20_000\n"
+        f"from data.packed import *; prepare({config!r}, Path({str(tmp_path / 'cache')!r}))"
+    )
+    process = subprocess.Popen([sys.executable, "-c", program], cwd=ROOT)
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and process.poll() is None:
+        if any(journal.stat().st_size > 2000 for journal in tmp_path.glob("cache/.building-*/train.journal")):
+            process.send_signal(signal.SIGKILL)
+            break
+        time.sleep(0.005)
+    assert process.wait() == -signal.SIGKILL
+    (left,) = tmp_path.glob("cache/.building-*/train.bin")
+    begun = left.read_bytes()[:5000]
+    subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)
+    dataset = prepare(config, tmp_path / "cache")
+    assert dataset.train[:2500].tobytes() == begun
+    assert content(dataset) == content(prepare(config, tmp_path / "whole"))
+
+
+@pytest.mark.parametrize("cores", [1, 3, 8])
+def test_the_tokens_do_not_depend_on_the_cores(tmp_path, small_batches, monkeypatch, cores):
+    whole = prepare(TALES, tmp_path / "whole")
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cores)))
+    assert content(prepare(TALES, tmp_path / "cache")) == content(whole)
+
+
+def test_memory_stays_flat(tmp_path):
+    """A document of 48 MB: as bytes, text and tokens at once it would take 144 MB."""
+    file = tmp_path / "large.txt"
+    with open(file, "w", encoding="utf-8") as out:
+        for i in range(1200):
+            out.write(f"line {i}, of forty thousand letters: {'lorem ipsum ' * 3330}\n")
+    program = (
+        "import resource, numpy, rustbpe, tiktoken, requests, tqdm\n"
+        "from data.packed import *\n"
+        "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024\n"
+        f"start = peak(); prepare(DataConfig(source='text', path={str(file)!r}, tokenizer='char'), "
+        f"Path({str(tmp_path / 'cache')!r})); print(peak() - start)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True, capture_output=True, text=True)
+    assert float(done.stdout) < 90
+
+
+def test_text_with_no_place_to_cut_is_cut_all_the_same():
+    text = "x" * (2 * LONGEST + 5)
+    cut = list(pieces(text[i : i + 1000] for i in range(0, len(text), 1000)))
+    assert [len(piece) for piece in cut] == [LONGEST, LONGEST, 5]
+    assert list(pieces([text])) == cut
+
+
+def test_cuts_do_not_depend_on_the_chunks():
+    text = "".join(f"{i} words, and{' ' * (i % 7)}more.\r\n" for i in range(70_000))
+    cut = list(pieces([text]))
+    assert len(cut) > 5
+    for size in (1 << 20, 777_777, 12_345):
+        assert list(pieces(text[i : i + size] for i in range(0, len(text), size))) == cut
+
+
+def text_config(tmp_path, *texts, **settings):
+    for i, text in enumerate(texts):
+        (tmp_path / f"{i}.txt").write_text(text)
+    return DataConfig(source="text", path=str(tmp_path / "?.txt"), **settings)
+
+
+@pytest.mark.parametrize("tokenizer", ["char", "bpe"])
+def test_a_budget_takes_the_start_of_the_corpus(tmp_path, tokenizer, small_batches):
+    text = "to be or not to be, " * 500
+    settings = {"tokenizer": tokenizer, "vocab_size": 264, "val_fraction": 0.2}
+    characters = prepare(text_config(tmp_path, text, max_chars=5003, **settings), tmp_path / "cache")
+    assert characters.train_chars + characters.val_chars == 5003
+    assert decoded(characters) == text[:5003]
+    tokens = prepare(text_config(tmp_path, text, max_tokens=701, **settings), tmp_path / "cache")
+    assert len(tokens.train) + len(tokens.val) == 701 + (tokens.tokenizer.eot is not None)
+    assert text.startswith(decoded(tokens))
+    assert len(decoded(tokens)) == tokens.train_chars + tokens.val_chars
+    assert abs(len(tokens.val) - 140) < 3
+    whole = prepare(text_config(tmp_path, text, max_tokens=10**9, **settings), tmp_path / "cache")
+    assert decoded(whole) == text
+
+
+def decoded(dataset) -> str:
+    ids = np.concatenate([dataset.train, dataset.val])
+    return dataset.tokenizer.decode(ids[ids != dataset.tokenizer.eot] if dataset.tokenizer.eot is not None else ids)
+
+
+def test_a_budget_on_documents(tmp_path):
+    config = text_config(tmp_path, "aaaa", "bbbb", "cccc", "dddd", tokenizer="char", max_tokens=13, val_fraction=0.3)
+    dataset = prepare(config, tmp_path / "cache")
+    text = "<|endoftext|>aaaa<|endoftext|>bbbb<|endoftext|>"
+    assert dataset.tokenizer.decode(dataset.train) == text
+    assert dataset.tokenizer.decode(dataset.val) == "<|endoftext|>ccc"
+    assert (dataset.n_documents, dataset.train_chars, dataset.val_chars) == (3, 8, 3)
+
+
+def test_a_budget_of_tales_keeps_their_relations_in_step(tmp_path):
+    dataset = prepare(DataConfig(n_stories=60, vocab_size=300, max_tokens=9000), tmp_path)
+    whole = prepare(TALES, tmp_path)
+    assert len(dataset.val) == len(dataset.val_relations)
+    assert len(dataset.train) + len(dataset.val) == 9000 + 2
+    assert set(np.unique(dataset.val_relations)) == set(np.unique(whole.val_relations))
