@@ -140,6 +140,8 @@ def test_the_folder_holds_what_the_design_promises(trained):
             "config.json",
             "metrics.jsonl",
             "model.safetensors",
+            "tokenizer.json",
+            "tokenizer_config.json",
         ]
         assert [p.name for p in run.checkpoints()] == ["iter-000012", "iter-000008"]  # the last two
         lines = run.metrics()
