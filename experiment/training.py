@@ -204,6 +204,9 @@ def plan(runs: Sequence[Run], stack_size: int, say: Callable[[str], object] = pr
     """
     reached = {run: set(checkpoint.good_iterations(run, say)) or {0} for run in runs}
     waiting = [run for run in runs if max(reached[run]) < run.max_iters]
+    for run in runs:
+        if run not in waiting:
+            checkpoint.restore(run, max(reached[run]), say)
     stacks = []
     for first in range(0, len(waiting), stack_size):
         together = waiting[first : first + stack_size]
