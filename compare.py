@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from errors import ArgumentParser, guard
+from errors import ArgumentParser, guard, printable
 
 EPILOG = """\
 examples:
@@ -73,8 +73,9 @@ def main(argv: Sequence[str]) -> None:
     if options.json:
         print((out / "report.json").read_text(encoding="utf-8"), end="")
         return
-    print(report_text(report, shutil.get_terminal_size((100, 24)).columns))
-    print(f"\nWrote {out / 'report.json'}" + (f" and {len(figures)} figures in {out / 'figures'}" if figures else ""))
+    print(printable(report_text(report, shutil.get_terminal_size((100, 24)).columns)))
+    wrote = f"\nWrote {out / 'report.json'}" + (f" and {len(figures)} figures in {out / 'figures'}" if figures else "")
+    print(printable(wrote))
 
 
 def _show_pretrained(paths: Sequence[str], options: argparse.Namespace) -> None:

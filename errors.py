@@ -9,6 +9,11 @@ import sys
 from collections.abc import Callable, Sequence
 
 
+def printable(text: str) -> str:
+    """The text with control characters and half surrogates shown as escapes, so that a terminal obeys none of them."""
+    return "".join(c if c == "\n" or c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 class InputError(Exception):
     """Bad usage, configuration or input. The message is one or two lines: what is wrong, by name, and the mend."""
 
@@ -42,8 +47,11 @@ def guard(program: str, main: Callable[[Sequence[str]], None], argv: Sequence[st
         main(argv)
         sys.stdout.flush()
     except (InputError, WorkError, Interrupted) as error:
-        print(f"{program}: {error}", file=sys.stderr)
+        print(printable(f"{program}: {error}"), file=sys.stderr)
         return error.status
+    except (MemoryError, RecursionError) as error:
+        print(f"{program}: {'out of memory' if isinstance(error, MemoryError) else 'nested too deep'}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print(f"{program}: interrupted", file=sys.stderr)
         return 130
@@ -52,6 +60,6 @@ def guard(program: str, main: Callable[[Sequence[str]], None], argv: Sequence[st
         return 1
     except OSError as error:
         where = f" {error.filename}" if error.filename else ""
-        print(f"{program}: {error.strerror or error}:{where}", file=sys.stderr)
+        print(printable(f"{program}: {error.strerror or error}:{where}"), file=sys.stderr)
         return 1
     return 0

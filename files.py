@@ -7,6 +7,8 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+SEAL = "# sha256 of the lines above: "
+
 
 def cache_folder() -> Path:
     """Where prepared data and measurements of the machine are kept: HEADCOUNT_CACHE, or ~/.cache/headcount."""
@@ -29,6 +31,61 @@ def write_json(path: Path, value: object) -> None:
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
+def sealed(value: dict) -> str:
+    """The value as JSON text that holds a checksum of itself."""
+    content = json.dumps(value, sort_keys=True, allow_nan=False)
+    return json.dumps({**value, "seal": _digest(content)}, indent=2) + "\n"
+
+
+def write_sealed(path: Path, value: dict) -> None:
+    """Write JSON that `read_sealed` can prove to be what was written, whole or not at all."""
+    write_text(path, sealed(value))
+
+
+def read_sealed(path: Path) -> dict:
+    """What `write_sealed` wrote.
+
+    Raises:
+        ValueError: the file is not, to the byte, what was written.
+        OSError: it cannot be read.
+    """
+    try:
+        text = path.read_bytes().decode("utf-8")
+        value = json.loads(text)
+        value.pop("seal")
+        if sealed(value) == text:
+            return value
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        pass
+    raise ValueError(f"{path.name} is damaged, or of another version")
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8")).hexdigest()
+
+
+def write_lines(path: Path, text: str) -> None:
+    """Write lines of text with a last line, a comment, that holds their checksum; whole or not at all."""
+    write_text(path, f"{text}{SEAL}{_digest(text)}\n")
+
+
+def read_lines(path: Path) -> str:
+    """What `write_lines` wrote. Raises ValueError where it is not, to the byte, what was written."""
+    text, seal, digest = path.read_bytes().decode("utf-8").rpartition(SEAL)
+    if not seal or digest != _digest(text) + "\n":
+        raise ValueError(f"{path.name} is damaged, or of another version")
+    return text
+
+
+def sweep(folder: Path) -> None:
+    """Remove what writers that were killed left under a temporary name. No other process may be writing here."""
+    for left in folder.glob(".*.tmp"):
+        if left.is_dir() and not left.is_symlink():
+            shutil.rmtree(left, ignore_errors=True)
+        else:
+            left.unlink(missing_ok=True)
+
+
 def write_folder(path: Path, fill: Callable[[Path], None]) -> None:
     """Let `fill(folder)` fill a new folder beside `path`, flush every file, and put it in place of `path`."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -39,7 +96,9 @@ def write_folder(path: Path, fill: Callable[[Path], None]) -> None:
         for file in temporary.iterdir():
             sync(file)
         sync(temporary)
-        if path.exists():
+        if path.is_symlink():
+            path.unlink()
+        elif path.exists():
             shutil.rmtree(path)
         os.rename(temporary, path)
         sync(path.parent)
@@ -48,15 +107,19 @@ def write_folder(path: Path, fill: Callable[[Path], None]) -> None:
         raise
 
 
-def link_or_copy(source: Path, target: Path) -> None:
+def link_or_copy(source: Path, target: Path, link: bool = True) -> None:
     """Make `target` the same file as `source` (a copy where the file system has no links), in one step."""
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     temporary.unlink(missing_ok=True)
     try:
+        if not link:
+            raise OSError("a copy is asked for")
         os.link(source, temporary)
     except OSError:
         shutil.copyfile(source, temporary)
+        sync(temporary)
     os.replace(temporary, target)
+    sync(target.parent)
 
 
 def sync(path: Path) -> None:

@@ -80,7 +80,7 @@ def main(argv: Sequence[str]) -> None:
             progress=bar.update,
         )
     for note in samples.notes:
-        print(f"sample.py: {note}", file=sys.stderr)
+        print(errors.printable(f"sample.py: {note}"), file=sys.stderr)
     if args.json:
         print(json.dumps(samples.as_dict(), ensure_ascii=False, indent=2))
     else:
@@ -90,9 +90,15 @@ def main(argv: Sequence[str]) -> None:
 def _prompt(text: str | None) -> str | None:
     """The prompt's text; FILE:path is read from a file."""
     if text is None or not text.startswith("FILE:"):
+        try:
+            (text or "").encode("utf-8")
+        except UnicodeEncodeError:
+            raise InputError("--prompt: not UTF-8; give text in UTF-8, or FILE:path") from None
         return text
     path = Path(text.removeprefix("FILE:"))
     try:
+        if not path.is_file() and path.exists():
+            raise InputError(f"--prompt {path}: not a regular file; copy its text into one")
         return path.read_bytes().decode("utf-8")
     except UnicodeDecodeError as error:
         raise InputError(f"--prompt {path}: not UTF-8 (byte {error.start})") from None

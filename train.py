@@ -43,7 +43,7 @@ def main(argv: Sequence[str]) -> None:
     from experiment.table import result_table
 
     def say(text: str) -> None:
-        tqdm.write(text, file=sys.stdout)
+        tqdm.write(errors.printable(text), file=sys.stdout)
 
     loggers = Loggers([name for name in options.log.split(",") if name], say)
     try:
@@ -51,8 +51,8 @@ def main(argv: Sequence[str]) -> None:
     finally:
         loggers.finish(lambda: _pictures(path))
     print(f"\n{result_table(experiment)}\n")
-    print("sample from it:   python sample.py", path)
-    print("compare the runs: python compare.py", path)
+    print(errors.printable(f"sample from it:   python sample.py {path}"))
+    print(errors.printable(f"compare the runs: python compare.py {path}"))
 
 
 def _pictures(path: Path) -> list[Path]:

@@ -32,9 +32,9 @@ from data.config import DataConfig, cache_folder, check
 from data.sources import Corpus, open_corpus
 from data.tokenizers import Tokenizer, load_tokenizer
 from errors import InputError, WorkError
-from files import sha256
+from files import read_sealed, sha256
 
-FORMAT = 1  # of the files; raised when the same input would be packed otherwise
+FORMAT = 2  # of the files; raised when the same input would be packed otherwise
 VERIFY_BYTES = 1 << 30  # up to this total, checksums are verified at every load (about a second); above, sizes alone
 
 
@@ -109,7 +109,7 @@ def load(folder: Path) -> Dataset:
     """The dataset in `folder`. Raises InputError where a file is missing or not as it was written."""
     folder = Path(folder)
     try:
-        meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
+        meta = read_sealed(folder / "meta.json")
         dtype, files, counts = np.dtype(meta["dtype"]), meta["files"], meta["counts"]
         verify = sum(written["bytes"] for written in files.values()) <= VERIFY_BYTES
         for name, written in files.items():

@@ -10,18 +10,20 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from errors import InputError
-from experiment.folder import Run, checkpoint_iteration
+from errors import InputError, WorkError
+from experiment.folder import METRICS, Run, checkpoint_iteration, proven
 from experiment.optimizer import StackedAdamW
-from files import link_or_copy, sha256, write_folder, write_json
+from files import link_or_copy, read_sealed, sha256, write_folder, write_json, write_sealed
 from model.gpt import GPT
 from model.gpt2 import gpt2_config, gpt2_tensors, load_gpt2_tensors
 
 KEEP = 2
 WEIGHTS, AVERAGES = "model.safetensors", "optimizer.safetensors"
+FILES = (WEIGHTS, AVERAGES, METRICS)
 
 
 @dataclass
@@ -44,15 +46,49 @@ def save(run: Run, model: GPT, optimizer: StackedAdamW, place: int, state: State
     def fill(folder: Path) -> None:
         save_file(gpt2_tensors(model, place), folder / WEIGHTS, metadata={"format": "pt"})
         save_file(optimizer.state(place), folder / AVERAGES)
-        checksums = {name: sha256(folder / name) for name in (WEIGHTS, AVERAGES)}
-        write_json(folder / "state.json", {**asdict(state), "config": config, "sha256": checksums})
+        shutil.copyfile(run.path / METRICS, folder / METRICS)
+        checksums = {name: sha256(folder / name) for name in FILES}
+        write_sealed(folder / "state.json", {**asdict(state), "config": config, "sha256": checksums})
 
-    run.path.mkdir(parents=True, exist_ok=True)
-    write_folder(target, fill)
-    write_json(run.path / "config.json", config)
-    link_or_copy(target / WEIGHTS, run.path / WEIGHTS)
-    for old in run.checkpoints()[KEEP:]:
-        shutil.rmtree(old)
+    inside(run)
+    try:
+        run.path.mkdir(parents=True, exist_ok=True)
+        write_folder(target, fill)
+        write_json(run.path / "config.json", config)
+        link_or_copy(target / WEIGHTS, run.path / WEIGHTS)
+        for old in run.checkpoints()[KEEP:]:
+            shutil.rmtree(old)
+    except (OSError, SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
+        raise WorkError(
+            f"{target}: cannot write the checkpoint: {reason}; "
+            "make room, and the same command goes on from the last good one"
+        ) from None
+
+
+def inside(run: Run) -> None:
+    """Raises InputError where the run's folders are links that would lead a writer out of the experiment."""
+    for folder in (run.path, run.path / "checkpoints"):
+        if folder.is_symlink():
+            raise InputError(f"{folder}: a symbolic link, which is not followed; remove it")
+
+
+def restore(run: Run, iteration: int, say: Callable[[str], object] = print) -> None:
+    """Make the run's own files those of its checkpoint of step `iteration`, where they are not."""
+    inside(run)
+    folder = _folder(run, iteration)
+    config = read_sealed(folder / "state.json")["config"]
+    wanted = {WEIGHTS: (folder / WEIGHTS).read_bytes(), METRICS: proven(folder, METRICS)}
+    wanted["config.json"] = (json.dumps(config, indent=2) + "\n").encode()
+    for name, content in wanted.items():
+        file = run.path / name
+        if file.is_file() and not file.is_symlink() and file.read_bytes() == content:
+            continue
+        say(f"{file}: not that of {folder.name}; put back")
+        if name == "config.json":
+            write_json(file, config)
+        else:  # metrics grow: never a link
+            link_or_copy(folder / name, file, link=name == WEIGHTS)
 
 
 def verify(folder: Path) -> State:
@@ -62,15 +98,19 @@ def verify(folder: Path) -> State:
         ValueError: it is damaged; the message names the file.
     """
     try:
-        values = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+        values = read_sealed(folder / "state.json")
         state = State(**{name: values[name] for name in State.__dataclass_fields__})
-        for name in (WEIGHTS, AVERAGES):
+        for name in FILES:
             if sha256(folder / name) != values["sha256"][name]:
                 raise ValueError(f"{name} is damaged (checksum)")
     except FileNotFoundError as error:
         raise ValueError(f"{Path(error.filename).name} is missing") from None
-    except (KeyError, TypeError, UnicodeDecodeError, json.JSONDecodeError):
-        raise ValueError("state.json is damaged") from None
+    except OSError as error:
+        raise ValueError(f"cannot be read: {error.strerror}") from None
+    except (KeyError, TypeError):
+        raise ValueError("state.json is of another version") from None
+    if state.iteration != checkpoint_iteration(folder):
+        raise ValueError(f"it is that of iteration {state.iteration}")
     return state
 
 
@@ -107,6 +147,10 @@ def load(run: Run, model: GPT, optimizer: StackedAdamW, place: int, iteration: i
     Raises:
         InputError: the checkpoint does not fit the model.
     """
+    inside(run)
+    for newer in run.checkpoints():
+        if checkpoint_iteration(newer) > iteration:  # damaged, or not common to the stack: made again
+            shutil.rmtree(newer)
     if iteration == 0:
         return State()
     folder = _folder(run, iteration)

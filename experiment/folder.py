@@ -20,10 +20,12 @@ from pathlib import Path
 import yaml
 
 from errors import InputError
-from experiment.config import Config, from_dict
+from experiment.config import Config, check, from_dict
 from experiment.sweep import RunSpec, runs
-from files import write_text
+from files import read_lines, read_sealed, sha256, write_lines
 
+METRICS = "metrics.jsonl"
+AGAIN = "the train.py command that made it puts it right"
 MAY_CHANGE = ("train.stack", "train.checkpoint_interval", "data.path")
 """Keys that may differ when an experiment goes on: they do not touch what a run learns (the data's hash is checked)."""
 
@@ -60,19 +62,32 @@ class Run:
         """The lines of metrics.jsonl, oldest first; none where training has not begun.
 
         Each has iter (steps done), tokens, seconds, lr, and train_loss and grad_norm where steps were made; lines of a
-        measurement add val_loss (nats a token, null where not finite) and, for tales, val_loss_by_relation.
+        measurement add val_loss (nats a token, null where not finite) and, for tales, val_loss_by_relation. Once there
+        is a checkpoint, only the lines that its copy proves count: the steps after it will be made again.
+
+        Raises:
+            InputError: the lines are not those that training wrote.
         """
+        file, checkpoints = self.path / METRICS, self.checkpoints()
         try:
-            text = (self.path / "metrics.jsonl").read_text(encoding="utf-8")
-            return [json.loads(line) for line in text.splitlines()]
+            held = file.read_bytes()
+            if checkpoints:
+                kept = proven(checkpoints[0], METRICS)
+                if not held.startswith(kept):
+                    raise ValueError("not the lines of its newest checkpoint")
+                held = kept
+            return [json.loads(line) for line in held.decode("utf-8").split("\n")[:-1]]  # a last line may be cut short
         except FileNotFoundError:
-            return []
-        except ValueError as error:
-            raise InputError(f"{self.path / 'metrics.jsonl'}: not the lines that train.py wrote ({error})") from None
+            if not checkpoints:
+                return []
+            raise InputError(f"{file}: missing; {AGAIN}") from None
+        except (ValueError, RecursionError) as error:
+            raise InputError(f"{file}: damaged ({error}); {AGAIN}") from None
 
     def checkpoints(self) -> list[Path]:
         """Folders of whole checkpoints, newest first."""
-        found = [p for p in (self.path / "checkpoints").glob("iter-*") if re.fullmatch(r"iter-\d+", p.name)]
+        names = (p for p in (self.path / "checkpoints").glob("iter-*") if re.fullmatch(r"iter-[0-9]{6,12}", p.name))
+        found = [p for p in names if p.is_dir() and not p.is_symlink()]
         return sorted(found, key=checkpoint_iteration, reverse=True)
 
     @property
@@ -91,6 +106,19 @@ class Run:
         return next((line["diverged"] for line in self.metrics() if line.get("diverged") is not None), None)
 
 
+def proven(checkpoint: Path, name: str) -> bytes:
+    """The content of a checkpoint's file. Raises ValueError where it is not what was written."""
+    try:
+        checksums = read_sealed(checkpoint / "state.json")["sha256"]
+        if sha256(checkpoint / name) == checksums[name]:
+            return (checkpoint / name).read_bytes()
+    except FileNotFoundError as error:
+        raise ValueError(f"{checkpoint.name}/{Path(error.filename).name} is missing") from None
+    except (KeyError, TypeError):
+        raise ValueError(f"{checkpoint.name}/state.json is of another version") from None
+    raise ValueError(f"{checkpoint.name}/{name} is damaged (checksum)")
+
+
 def checkpoint_iteration(path: Path) -> int:
     return int(path.name.removeprefix("iter-"))
 
@@ -107,23 +135,28 @@ class Experiment:
         """Raises InputError where `path` is no experiment's folder."""
         path = Path(path)
         try:
-            values = yaml.safe_load((path / "config.yaml").read_text(encoding="utf-8"))
-            return cls(path, from_dict(values))
+            values = yaml.safe_load(read_lines(path / "config.yaml"))
+            config = from_dict(values)
+            check(config)
+            return cls(path, config)
         except FileNotFoundError:
             raise InputError(
                 f"{path}: no experiment here (no config.yaml); train one: python train.py CONFIG.yaml"
             ) from None
         except NotADirectoryError:
             raise InputError(f"{path}: a file, not the folder of an experiment") from None
-        except (yaml.YAMLError, KeyError, TypeError, ValueError):
-            raise InputError(f"{path / 'config.yaml'}: not the config that train.py wrote; restore it") from None
+        except (yaml.YAMLError, KeyError, TypeError, AttributeError, ValueError, RecursionError, InputError):
+            raise InputError(
+                f"{path / 'config.yaml'}: damaged, edited or of another version; "
+                "restore it, or give train.py another --out_dir"
+            ) from None
 
     @classmethod
     def create(cls, path: Path, config: Config) -> "Experiment":
         """Make the folder with its config."""
         path.mkdir(parents=True, exist_ok=True)
         text = yaml.safe_dump(dataclasses.asdict(config), sort_keys=False, allow_unicode=True)
-        write_text(path / "config.yaml", text)
+        write_lines(path / "config.yaml", text)
         return cls(path, config)
 
     @property
@@ -135,11 +168,13 @@ class Experiment:
     def environment(self) -> dict:
         """environment.json: versions, device, precision, data_hash, val_tokens, val_bytes, parameters."""
         try:
-            return json.loads((self.path / "environment.json").read_text(encoding="utf-8"))
+            return read_sealed(self.path / "environment.json")
         except FileNotFoundError:
             raise InputError(f"{self.path}: no environment.json; train it first: python train.py CONFIG.yaml") from None
         except ValueError:
-            raise InputError(f"{self.path / 'environment.json'}: not the JSON that train.py wrote") from None
+            raise InputError(
+                f"{self.path / 'environment.json'}: damaged, or of another version; restore it, or remove it: {AGAIN}"
+            ) from None
 
     def select(self, n_head: Iterable[int] | None = None, seed: int | None = None) -> list[Run]:
         """Runs of the given head counts and seed (None: all).

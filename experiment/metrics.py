@@ -3,7 +3,7 @@
 import json
 import math
 
-from experiment.folder import Run
+from experiment.folder import METRICS, Run, proven
 from experiment.loggers import Loggers
 from files import write_text
 
@@ -12,21 +12,13 @@ class Metrics:
     """metrics.jsonl of one run: a line a logged step."""
 
     def __init__(self, run: Run, iteration: int, loggers: Loggers):
-        """Keep the lines up to `iteration`; the steps after it will be made again. `loggers` get every line too."""
+        """Begin with the lines of the checkpoint of step `iteration`, which `loggers` get too, as every line after."""
         run.path.mkdir(parents=True, exist_ok=True)
-        self.path = run.path / "metrics.jsonl"
-        kept = []
-        if self.path.exists() and iteration:
-            for line in self.path.read_text(encoding="utf-8").splitlines():
-                try:
-                    if json.loads(line)["iter"] > iteration:
-                        break
-                except (ValueError, KeyError):
-                    break  # a line cut short by a kill: all good ones stand before it
-                kept.append(line + "\n")
-        write_text(self.path, "".join(kept))
+        self.path = run.path / METRICS
+        kept = proven(run.path / "checkpoints" / f"iter-{iteration:06d}", METRICS).decode("utf-8") if iteration else ""
+        write_text(self.path, kept)
         self.run, self.loggers = run, loggers
-        loggers.begin(run, [json.loads(line) for line in kept])
+        loggers.begin(run, [json.loads(line) for line in kept.splitlines()])
 
     def write(self, line: dict) -> None:
         finite = {key: _finite(value) for key, value in line.items()}

@@ -11,6 +11,7 @@ import torch
 
 from data.hf_tokenizer import hf_files
 from data.packed import Dataset, prepare
+from data.tokenizers import fingerprint, load_tokenizer
 from errors import InputError, WorkError
 from experiment.config import Config, differences
 from experiment.device import pick_device
@@ -21,7 +22,7 @@ from experiment.pretrained import check_init, check_vocabulary, open_pretrained,
 from experiment.speed import Speed, as_facts, choose, keep_freed_memory, processor
 from experiment.training import Stack, plan
 from experiment.validation import Validation
-from files import link_or_copy, write_folder, write_json, write_text
+from files import link_or_copy, sweep, write_folder, write_sealed, write_text
 from model.describe import parameter_table
 from model.gpt import GPT
 
@@ -53,10 +54,11 @@ def train_experiment(
     init = _open_init(config, dataset, say)
     with _locked(path):
         experiment = Experiment.create(path, config)
+        for folder in (path, *(f for run in experiment.runs for f in (run.path, run.path / "checkpoints"))):
+            sweep(folder)
         held = _held(experiment, dataset, init)
         speed = choose(config, experiment.runs, dataset.tokenizer.vocab_size, device, held)
-        if not (path / "tokenizer").exists():
-            write_folder(path / "tokenizer", dataset.tokenizer.save)
+        _keep_tokenizer(path / "tokenizer", dataset, say)
         _write_hf_tokenizer(experiment, dataset)
         stacks = plan(experiment.runs, speed.stack_size, say)
         _record(experiment, dataset, device, speed, held, init)
@@ -135,6 +137,18 @@ def _locked(path: Path):
         yield
 
 
+def _keep_tokenizer(folder: Path, dataset: Dataset, say: Callable[[str], object]) -> None:
+    """Write the tokenizer, where the folder does not hold it."""
+    if folder.exists():
+        try:
+            if fingerprint(load_tokenizer(folder)) == fingerprint(dataset.tokenizer):
+                return
+            say(f"{folder}: another tokenizer than that of the data; put back")
+        except InputError as error:
+            say(f"{error}; put back")
+    write_folder(folder, dataset.tokenizer.save)
+
+
 def _open_init(config: Config, dataset: Dataset, say: Callable[[str], object]) -> dict | None:
     """Facts of the GPT-2 that runs start from, checked against the config and the corpus; None without one."""
     if config.model.init is None:
@@ -192,7 +206,7 @@ def _record(
         "parameter_table": parameter_table(model),
         "starts": [*(held["starts"] if held else []), start],
     }
-    write_json(experiment.path / "environment.json", facts)
+    write_sealed(experiment.path / "environment.json", facts)
 
 
 def _announce(experiment: Experiment, dataset: Dataset, device: torch.device, speed: Speed, stacks, say) -> None:

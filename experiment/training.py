@@ -200,17 +200,21 @@ def plan(runs: Sequence[Run], stack_size: int, say: Callable[[str], object] = pr
     """Which unfinished runs train together, and the step that each stack goes on from.
 
     Runs are cut into stacks in their order. A stack goes on from the newest step of which all its runs have a good
-    checkpoint; runs with no step in common are parted. Damaged checkpoints are passed over, and `say` says so.
+    checkpoint, finished ones with their companions: bits depend on who trains together. Runs with no step in common are
+    parted. Damaged checkpoints are passed over, and `say` says so.
     """
     reached = {run: set(checkpoint.good_iterations(run, say)) or {0} for run in runs}
-    waiting = [run for run in runs if max(reached[run]) < run.max_iters]
     stacks = []
-    for first in range(0, len(waiting), stack_size):
-        together = waiting[first : first + stack_size]
-        if common := set.intersection(*(reached[run] for run in together)):
+    for first in range(0, len(runs), stack_size):
+        together = runs[first : first + stack_size]
+        waiting = [run for run in together if max(reached[run]) < run.max_iters]
+        if not waiting:
+            for run in together:
+                checkpoint.restore(run, max(reached[run]), say)
+        elif common := set.intersection(*(reached[run] for run in together)):
             stacks.append((together, max(common)))
         else:
-            newest = {run: max(reached[run]) for run in together}
+            newest = {run: max(reached[run]) for run in waiting}
             for step in sorted(set(newest.values())):
-                stacks.append(([run for run in together if newest[run] == step], step))
+                stacks.append(([run for run in waiting if newest[run] == step], step))
     return stacks

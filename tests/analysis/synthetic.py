@@ -5,6 +5,7 @@ import json
 from analysis.runs import RunCurve
 from experiment.config import Config, SweepConfig, TrainConfig
 from experiment.folder import Experiment
+from files import sha256, write_sealed
 
 NOISE = {0: 0.0, 1: 0.004, 2: -0.003, 3: 0.002, 4: -0.001}  # by seed; multiplied by H's place below
 
@@ -42,7 +43,7 @@ def write_experiment(path, heads=(1, 4), seeds=(0, 1, 2), environment=(), **trai
     sweep = SweepConfig(n_head=list(heads), seed=list(seeds))
     config = Config(name=path.name, sweep=sweep, train=TrainConfig(**{"max_iters": 200} | train))
     experiment = Experiment.create(path, config)
-    (path / "environment.json").write_text(json.dumps(ENVIRONMENT | dict(environment)))
+    write_sealed(path / "environment.json", ENVIRONMENT | dict(environment))
     for run in experiment.runs:
         (run.path / "checkpoints" / "iter-000200").mkdir(parents=True)
         end = 2 + 0.1 * run.seed + (0.2 if run.n_head == 1 else 0.001 * run.seed)
@@ -54,4 +55,8 @@ def write_experiment(path, heads=(1, 4), seeds=(0, 1, 2), environment=(), **trai
 
 
 def write_metrics(run, lines):
-    (run.path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    checkpoint = run.path / "checkpoints" / "iter-000200"
+    for folder in (run.path, checkpoint) if checkpoint.exists() else (run.path,):
+        (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+        if folder == checkpoint:
+            write_sealed(folder / "state.json", {"sha256": {"metrics.jsonl": sha256(folder / "metrics.jsonl")}})

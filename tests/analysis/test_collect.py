@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import shutil
 
 import pytest
 
@@ -74,7 +75,7 @@ def test_unfinished_diverged_and_missing_runs_are_named(tmp_path):
     unfinished, diverged, missing, *_ = write_experiment(tmp_path / "x").runs
     (unfinished.path / "checkpoints" / "iter-000200").rename(unfinished.path / "checkpoints" / "iter-000100")
     write_metrics(diverged, [*diverged.metrics(), {"iter": 200, "val_loss": None, "diverged": 110}])
-    (missing.path / "checkpoints" / "iter-000200").rmdir()
+    shutil.rmtree(missing.path / "checkpoints" / "iter-000200")
     (missing.path / "metrics.jsonl").unlink()
     (study,), _ = collect([tmp_path / "x"])
     told = "\n".join(study.notes)

@@ -1,0 +1,87 @@
+"""kill -9 at random moments, some aimed at the writing of files: the finished results are the same."""
+
+import os
+import random
+import shutil
+import signal
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from tests.torture.common import Tally, call, clean, results, write_config
+
+CALLS = ("fsync", "replace", "rename", "link", "open")
+
+
+def reference(folder: Path, arguments: Sequence[str]) -> tuple[Path, dict]:
+    """The config and what an uninterrupted training gives; the program's modules are loaded for the forks below."""
+    config = write_config(folder / "config.yaml")
+    status, _, err = call("train.py", config, "--out_dir", folder / "whole", "--device", "cpu", *arguments)
+    assert status == 0, err
+    return config, results(folder / "whole")
+
+
+def child(argv: Sequence, before: int | None) -> int:
+    """train.py in a fork of this process, which kills itself before its system call number `before`; its id."""
+    pid = os.fork()
+    if pid:
+        return pid
+    try:
+        if before is not None:
+            _mine(before)
+        status = call("train.py", *argv)[0]
+    finally:
+        os._exit(status if "status" in dir() else 98)
+
+
+def _mine(before: int) -> None:
+    """Let the call number `before` of the writing kind be a kill -9."""
+    left = [before]
+
+    def wrapped(function):
+        def mined(*arguments, **keywords):
+            left[0] -= 1
+            if left[0] <= 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return function(*arguments, **keywords)
+
+        return mined
+
+    for name in CALLS:
+        setattr(os, name, wrapped(getattr(os, name)))
+
+
+def kills(
+    folder: Path, rng: random.Random, tally: Tally, deadline: float, least: int, arguments: Sequence[str] = ()
+) -> None:
+    """Kill, go on, kill, go on; at the end the results are compared bit for bit."""
+    config, truth = reference(folder, arguments)
+    began = time.monotonic()
+    whole = folder / "timed"
+    pid = child([config, "--out_dir", whole, "--device", "cpu", *arguments], None)
+    os.waitpid(pid, 0)
+    seconds = time.monotonic() - began
+    done = 0
+    while done < least or time.monotonic() < deadline:
+        target = folder / "killed"
+        shutil.rmtree(target, ignore_errors=True)
+        argv = [config, "--out_dir", target, "--device", "cpu", *arguments]
+        for _ in range(rng.randint(1, 4)):
+            aimed = rng.random() < 0.5
+            pid = child(argv, rng.randint(1, 120) if aimed else None)
+            if not aimed:
+                time.sleep(rng.random() * seconds)
+                os.kill(pid, signal.SIGKILL)
+            _, ended = os.waitpid(pid, 0)
+            if os.WIFSIGNALED(ended):
+                done += 1
+                tally.counts["kills"] += 1
+                if aimed:
+                    tally.counts["of them aimed at a write"] += 1
+        status, _, err = call("train.py", *argv)
+        if wrong := clean(status, err, allowed=(0,)):
+            tally.fail("lost runs", wrong)
+        elif results(target) != truth:
+            tally.fail("lost runs", f"the results differ after kill {done}")
+        if list(target.rglob("*.tmp")):
+            tally.fail("left files", str(list(target.rglob("*.tmp"))[:2]))
