@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, MaxNLocator
 
@@ -19,10 +20,11 @@ NUMBERS_UP_TO = 8
 """Heads in a layer up to which a heat map shows its numbers."""
 
 
-def heat_maps(rows: Mapping[str, Mapping[int, np.ndarray]], title: str) -> Figure:
+def heat_maps(rows: Mapping[str, Mapping[int, np.ndarray]], title: str, logarithmic: bool = False) -> Figure:
     """A row of maps for each measure, a column for each H; rows: {label: {n_head: values (L, H)}}.
 
-    A row has one scale, from 0 (or its lowest value, where that is below) to its highest.
+    A row has one scale, from 0 (or its lowest value, where that is below) to its highest;
+    `logarithmic`: over three decades, with what is lower, or below 0, in the darkest shade.
     """
     heads = sorted(next(iter(rows.values())))
     layers = len(next(iter(rows.values()))[heads[0]])
@@ -33,11 +35,12 @@ def heat_maps(rows: Mapping[str, Mapping[int, np.ndarray]], title: str) -> Figur
         for axes_row, (label, maps) in zip(grid, rows.items(), strict=True):
             flat = np.concatenate([maps[h].ravel() for h in heads])
             low, high = min(0.0, float(flat.min())), float(flat.max())
-            scale = {"vmin": low, "vmax": high if high > low else low + 1}
+            high = high if high > low else low + 1
+            norm = LogNorm(high / 1000, high, clip=True) if logarithmic else Normalize(low, high)
             for axes, h in zip(axes_row, heads, strict=True):
-                image = axes.imshow(maps[h], cmap=COLORS, aspect="auto", **scale)
+                image = axes.imshow(maps[h], cmap=COLORS, aspect="auto", norm=norm)
                 if h <= NUMBERS_UP_TO:
-                    write_numbers(axes, maps[h], **scale)
+                    write_numbers(axes, maps[h], norm)
                 axes.set_yticks(range(layers), [str(layer + 1) for layer in range(layers)])
                 axes.xaxis.set_major_locator(FixedLocator(range(0, h, max(1, h // 8))))
                 axes.xaxis.set_major_formatter(lambda value, _: f"{value + 1:g}")
@@ -54,11 +57,11 @@ def heat_maps(rows: Mapping[str, Mapping[int, np.ndarray]], title: str) -> Figur
     return figure
 
 
-def write_numbers(axes: Axes, values: np.ndarray, vmin: float, vmax: float) -> None:
+def write_numbers(axes: Axes, values: np.ndarray, norm: Normalize) -> None:
     """Each cell's value in it, dark on light and light on dark."""
-    digits = 0 if vmax >= 10 else 2
+    digits = 0 if norm.vmax >= 10 else 2 if norm.vmax > 0.1 else 3
     for (row, column), value in np.ndenumerate(values):
-        dark = (value - vmin) / (vmax - vmin) < 0.55
+        dark = norm(value) < 0.55
         text = f"{value:.{digits}f}".removeprefix("0") if digits and abs(value) < 1 else f"{value:.{digits}f}"
         axes.text(column, row, text, ha="center", va="center", fontsize=7, color="white" if dark else "black")
 

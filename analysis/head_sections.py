@@ -117,7 +117,7 @@ def ablation_section(results: Results, title: str, windows: str, suffix: str = "
         Picture(
             f"ablation{suffix}",
             f"How much the validation loss rises when one head is silenced, every head of the runs with seed {seed}.",
-            heat_maps(rise, f"{title}\nloss without a head, seed {seed}"),
+            heat_maps(rise, f"{title}\nloss without a head, seed {seed}", logarithmic=True),
         ),
         Picture(
             f"silencing{suffix}",

@@ -50,8 +50,8 @@ def relation_section(runs: Sequence[RunCurve], results: Results | None, title: s
             f"Forced choice: of two continuations of a story, one of which keeps the relation, which does the model "
             f"find likelier? {PAIRS} pairs of each relation from stories in no corpus, the same for every run. Sampled "
             f"text: {SAMPLES} texts of at most {SAMPLE_TOKENS} tokens a run at temperature 1, the same random numbers "
-            "for every run; a checker counts the places where a relation is kept or broken. Seeds are few and such counts "
-            "small: intervals over seeds say how far to trust them."
+            "for every run; a checker counts the places where a relation is kept or broken. Seeds are few and such "
+            "counts small: intervals over seeds say how far to trust them."
         )
     return Section(f"relations{suffix}", "For which relations?", text, pictures, tables, data)
 
