@@ -99,7 +99,7 @@ def loss_by_cost(
 ) -> Figure:
     """Mean validation loss over seeds against operations, and against time where it was measured; a line for each H."""
     of_heads = by_head(runs)
-    units = [("operations of one run (PFLOP)", {h: flops[h] / 1e15 for h in of_heads})]
+    units = [("operations of one run (TFLOP)", {h: flops[h] / 1e12 for h in of_heads})]
     if costs:
         units.append(("time of one run alone (minutes)", {h: costs[core][str(h)]["seconds"] / 60 for h in of_heads}))
     with matplotlib.rc_context(STYLE):

@@ -76,7 +76,8 @@ def panels_by_head(rows: Mapping[str, Mapping[int, Mapping[int, float]]], title:
             by_head_panel(axes, values, label)
         for axes in panels[len(rows) :]:
             axes.remove()
-        figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=9)
+        keys = (axes.get_legend_handles_labels() for axes in panels[: len(rows)])
+        figure.legend(*max(keys, key=lambda key: len("".join(key[1]))), loc="outside lower center", ncols=2, fontsize=9)
         figure.suptitle(title, fontsize=11)
     return figure
 
