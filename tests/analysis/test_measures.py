@@ -17,6 +17,18 @@ from experiment.folder import Experiment
 from experiment.samples import load_stack
 
 
+@pytest.fixture(autouse=True)
+def brief(monkeypatch):
+    """As little of each measurement as shows that it is made."""
+    for name, value in {
+        "relations.PAIRS": 8,
+        "relations.SAMPLE_TOKENS": 40,
+        "cost.ROUNDS": 1,
+        "cost.SECONDS": 0,
+    }.items():
+        monkeypatch.setattr(f"analysis.{name}", value)
+
+
 @pytest.fixture(scope="module")
 def folder(trained, tmp_path_factory):
     return shutil.copytree(trained.path, tmp_path_factory.mktemp("measured") / "small")
