@@ -19,9 +19,12 @@ from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
-from scipy.special import stdtr, stdtrit
+from scipy.optimize import brentq
+from scipy.special import ncfdtr, stdtr, stdtrit
 
 LEVEL = 0.05  # the chance of any false difference in a family; intervals cover with 1 - LEVEL
+POWER = 0.8  # the chance with which a difference that is called detectable is found
+MOST_SEEDS = 1000  # beyond this many nobody is advised to go
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,21 @@ class Comparison:
     family: int  # comparisons that the correction counts
     differences: tuple[Difference, ...]  # one for every head count but the reference, ascending
 
+    @property
+    def count(self) -> int | None:
+        """Seeds of the tested pairs, the fewest where they differ; None where no pair can be tested."""
+        return min((d.estimate.count for d in self.differences if d.p_holm is not None), default=None)
+
+    @property
+    def standard_deviation(self) -> float | None:
+        """Of the differences within a seed, pooled over the tested pairs with the reference: sqrt of the mean variance.
+
+        Variances are weighted by their degrees of freedom, count - 1. None where no pair can be tested.
+        """
+        tested = [d.estimate for d in self.differences if d.p_holm is not None]
+        freedom = sum(e.count - 1 for e in tested)
+        return (sum((e.count - 1) * e.standard_deviation**2 for e in tested) / freedom) ** 0.5 if tested else None
+
     def half_width(self, difference: Difference) -> float | None:
         """Half the width of the 95 % interval that is right to show.
 
@@ -109,6 +127,42 @@ def holm(p_values: Sequence[float]) -> list[float]:
         largest = max(largest, min(1.0, (count - rank) * p_values[index]))
         adjusted[index] = largest
     return adjusted
+
+
+def power(difference: float, standard_deviation: float, count: int, comparisons: int = 1) -> float:
+    """The chance that a two-sided paired t-test at level 0.05 / comparisons finds a true difference.
+
+    Over `count` >= 2 seeds t is noncentral t with noncentrality difference / (standard_deviation / sqrt(count)); its
+    square, which a two-sided test looks at, is noncentral F with 1 and count - 1 degrees of freedom
+    (scipy.special.ncfdtr). With Bonferroni's level this is a lower bound of the power of Holm's method.
+    """
+    if standard_deviation == 0:
+        return 1.0 if difference else LEVEL / comparisons
+    critical = stdtrit(count - 1, 1 - LEVEL / (2 * comparisons))
+    noncentrality = abs(difference) / standard_deviation * count**0.5
+    return float(1 - ncfdtr(1, count - 1, noncentrality**2, critical**2))
+
+
+def smallest_detectable(standard_deviation: float, count: int, comparisons: int = 1) -> float:
+    """The true difference, in the unit of the standard deviation, that `power` finds with a chance of 80 %."""
+    if standard_deviation == 0:
+        return 0.0
+    highest = 1.0
+    while power(highest, 1.0, count, comparisons) < POWER:
+        highest *= 2
+    return standard_deviation * brentq(lambda d: power(d, 1.0, count, comparisons) - POWER, 0.0, highest)
+
+
+def seeds_needed(difference: float, standard_deviation: float, comparisons: int = 1) -> int | None:
+    """The fewest seeds with which `power` finds the difference with a chance of 80 %; None for over MOST_SEEDS."""
+    low, high = 1, MOST_SEEDS  # power grows with seeds: `low` are too few, `high` are enough
+    if power(difference, standard_deviation, high, comparisons) < POWER:
+        return None
+    while high - low > 1:
+        middle = (low + high) // 2
+        enough = power(difference, standard_deviation, middle, comparisons) >= POWER
+        low, high = (low, middle) if enough else (middle, high)
+    return high
 
 
 def lowest(losses: Mapping[int, Mapping[int, float]]) -> int:

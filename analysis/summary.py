@@ -10,7 +10,16 @@ from collections.abc import Sequence
 import numpy as np
 
 from analysis.runs import RunCurve, Study, by_head, relation_names
-from analysis.statistics import Comparison, Difference, Estimate, compare, estimate
+from analysis.statistics import (
+    MOST_SEEDS,
+    Comparison,
+    Difference,
+    Estimate,
+    compare,
+    estimate,
+    seeds_needed,
+    smallest_detectable,
+)
 from errors import InputError
 
 UNIT = "nats per token"
@@ -52,36 +61,45 @@ def summarize(study: Study, reference: int | None = None) -> dict:
 def group(study: Study, runs: Sequence[RunCurve], reference: int | None) -> dict:
     """Rows by head count, comparisons with the reference, and what they say in words."""
     heads = by_head(runs)
-    comparison = None
+    comparison = best = None
     if reference is None or reference in heads:
-        losses = {h: {run.seed: run.final_loss for run in of} for h, of in heads.items()}
-        comparison = compare(losses, reference)
+        comparison = compare(final_losses(heads), reference)
+        best = compare({h: {run.seed: run.best[0] for run in of} for h, of in heads.items()}, comparison.reference)
     return {
         "heads": [head_row(study, h, of, relation_names(runs)) for h, of in heads.items()],
         "reference": comparison and comparison.reference,
         "chosen_by_data": reference is None,
         "comparisons": comparison and comparison.family,
         "differences": [difference_row(comparison, d) for d in comparison.differences] if comparison else [],
+        "best_differences": [mean_row(d.estimate) | {"n_head": d.n_head} for d in best.differences if d.estimate]
+        if best
+        else [],
+        "detectable": comparison and detectable_row(comparison),
         "sentence": f"At D = {study.n_embd}, {sentence(heads, comparison, reference)}",
     }
 
 
+def final_losses(heads: dict[int, list[RunCurve]]) -> dict[int, dict[int, float]]:
+    """{n_head: {seed: final loss}}, as analysis.statistics.compare takes it."""
+    return {h: {run.seed: run.final_loss for run in of} for h, of in heads.items()}
+
+
 def head_row(study: Study, n_head: int, runs: Sequence[RunCurve], relations: Sequence[str]) -> dict:
-    """What one head count reached, over its seeds. Perplexity and bits per byte are those of the mean loss."""
-    final = estimate([run.final_loss for run in runs])
-    best = [run.best for run in runs]
+    """What one head count reached, over its seeds: nats per token, and run by run the perplexity and bits per byte."""
+    row = {"n_head": n_head, "head_size": study.n_embd // n_head, "seeds": [run.seed for run in runs]}
+    settings = (n_head, runs[0].learning_rate, runs[0].weight_decay)
+    alike = [run for run in study.runs if (run.n_head, run.learning_rate, run.weight_decay) == settings]
+    row["left_out"] = sum(run.left_out() is not None for run in alike)
     per_byte = study.tokens_per_byte
-    return {
-        "n_head": n_head,
-        "head_size": study.n_embd // n_head,
-        "seeds": [run.seed for run in runs],
-        "final_loss": mean_row(final),
-        "best_loss": float(np.mean([loss for loss, _ in best])),
-        "best_iters": [min(i for _, i in best), max(i for _, i in best)],
-        "bits_per_byte": final.mean / math.log(2) * per_byte if per_byte else None,
-        "perplexity": math.exp(final.mean),
-        "relations": {name: mean_row(estimate([run.relations[name][-1] for run in runs])) for name in relations},
-    }
+    for kind, losses in (("final", [run.final_loss for run in runs]), ("best", [run.best[0] for run in runs])):
+        row[f"{kind}_loss"] = mean_row(estimate(losses))
+        row[f"{kind}_perplexity"] = mean_row(estimate(np.exp(losses)))
+        bits = np.array(losses) / math.log(2) * per_byte if per_byte else None
+        row[f"{kind}_bits_per_byte"] = None if bits is None else mean_row(estimate(bits))
+    iters = [run.best[1] for run in runs]
+    row["best_iters"] = [min(iters), max(iters)]
+    row["relations"] = {name: mean_row(estimate([run.relations[name][-1] for run in runs])) for name in relations}
+    return row
 
 
 def mean_row(e: Estimate) -> dict:
@@ -101,6 +119,29 @@ def difference_row(comparison: Comparison, d: Difference) -> dict:
         "p": e and e.p_value,
         "p_holm": d.p_holm,
         "different": d.different,
+        "seeds_needed": None if d.different or d.p_holm is None else needed(comparison, d),
+    }
+
+
+def needed(comparison: Comparison, d: Difference) -> int | None:
+    """Seeds that would find a difference of the size measured with a chance of 80 %; None for over 1,000.
+
+    The scatter is taken to be the pooled one: that of a single pair, from two or three seeds, says next to nothing.
+    """
+    count = seeds_needed(d.estimate.mean, comparison.standard_deviation, comparison.family)
+    return count and max(count, d.estimate.count + 1)
+
+
+def detectable_row(comparison: Comparison) -> dict | None:
+    """The smallest difference that this experiment finds with a chance of 80 %; None where nothing can be tested."""
+    if comparison.count is None:
+        return None
+    deviation, count = comparison.standard_deviation, comparison.count
+    return {
+        "difference": smallest_detectable(deviation, count, comparison.family),
+        "seeds": count,
+        "standard_deviation": deviation,
+        "comparisons": comparison.family,
     }
 
 
@@ -143,12 +184,20 @@ def sentence(heads: dict[int, list[RunCurve]], comparison: Comparison | None, na
     open_ = [d for d in comparison.differences if not d.different and d.p_holm is not None]
     for count in sorted({len(d.seeds) for d in open_}):
         names = listed([f"H = {d.n_head}" for d in open_ if len(d.seeds) == count])
-        advice = " (more seeds narrow the intervals: --sweep.seed 0,1,2,3,4)" if count < 5 else ""
-        told.append(f"{names} cannot be told apart from it with these {count} seeds{advice}")
+        told.append(f"{names} cannot be told apart from it with these {count} seeds")
+        told.append(advice([needed(comparison, d) for d in open_ if len(d.seeds) == count]))
     untested = [f"H = {d.n_head}" for d in comparison.differences if d.p_holm is None]
     if untested:
         told.append(f"{listed(untested)} not tested: fewer than two common seeds")
     return f"{level}: {'; '.join(told)}."
+
+
+def advice(counts: Sequence[int | None]) -> str:
+    """How many seeds would settle it, a number for each head count; None is over MOST_SEEDS."""
+    told = [f"over {MOST_SEEDS:,}" if count is None else f"{count:,}" for count in counts]
+    if set(counts) == {None}:
+        return f"{MOST_SEEDS:,} seeds would not settle it"
+    return f"about {told[0] if len(set(told)) == 1 else listed(told)} seeds would settle it"
 
 
 def listed(words: Sequence[str]) -> str:

@@ -38,10 +38,10 @@ def group_parts(group: dict, width: int) -> list[str]:
             str(len(row["seeds"])),
             plus_minus(row["final_loss"]["mean"], row["final_loss"]["standard_deviation"]),
             interval(row["final_loss"]["mean"], row["final_loss"]["interval"]),
-            f"{row['best_loss']:.4f}",
+            f"{row['best_loss']['mean']:.4f}",
             "–".join(dict.fromkeys(map(str, row["best_iters"]))),
-            decimals(row["bits_per_byte"]),
-            f"{row['perplexity']:.3f}",
+            decimals(row["final_bits_per_byte"] and row["final_bits_per_byte"]["mean"]),
+            f"{row['final_perplexity']['mean']:.3f}",
         ]
         for row in heads
     ]

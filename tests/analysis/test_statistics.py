@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from analysis.statistics import compare, estimate, holm, lowest
+from analysis.statistics import compare, estimate, holm, lowest, power, seeds_needed, smallest_detectable
 
 TRIALS = 1000
 
@@ -157,3 +157,27 @@ def test_identical_losses_are_no_difference():
 def test_no_common_seed_leaves_the_difference_open():
     (difference,) = compare({1: {0: 2.0}, 2: {1: 2.1}}).differences
     assert (difference.estimate, difference.p_holm, difference.different) == (None, None, False)
+
+
+def test_power_is_that_of_scipys_noncentral_t():
+    for count, comparisons, size in ((2, 1, 3.0), (3, 10, 2.0), (5, 4, 1.0), (12, 1, 0.8)):
+        critical = stats.t.isf(0.05 / (2 * comparisons), count - 1)
+        shift = size * count**0.5
+        theirs = stats.nct.sf(critical, count - 1, shift) + stats.nct.cdf(-critical, count - 1, shift)
+        assert power(size * 0.02, 0.02, count, comparisons) == pytest.approx(theirs, abs=1e-6)
+
+
+@pytest.mark.parametrize(("count", "comparisons"), [(3, 1), (5, 1), (8, 10)])
+def test_the_smallest_detectable_difference_is_found_in_four_of_five_experiments(count, comparisons):
+    size = smallest_detectable(0.01, count, comparisons)
+    tables = np.random.default_rng(5).normal(size, 0.01, (4000, count))
+    p = stats.ttest_1samp(tables, 0, axis=1).pvalue
+    low, high = stats.binom.interval(0.999, 4000, 0.8)
+    assert low <= (p <= 0.05 / comparisons).sum() <= high
+
+
+def test_the_seeds_that_settle_it_are_the_fewest_with_enough_power():
+    for size, comparisons in ((0.02, 1), (0.01, 10), (0.003, 4)):
+        count = seeds_needed(size, 0.01, comparisons)
+        assert power(size, 0.01, count, comparisons) >= 0.8 > power(size, 0.01, count - 1, comparisons)
+    assert seeds_needed(1e-6, 0.01) is None
