@@ -213,6 +213,8 @@ def plan(runs: Sequence[Run], stack_size: int, say: Callable[[str], object] = pr
                 checkpoint.restore(run, max(reached[run]), say)
         elif common := set.intersection(*(reached[run] for run in together)):
             stacks.append((together, max(common)))
+        elif all(len(reached[run]) == 1 for run in together):  # a kill while the first checkpoints were written
+            stacks.append((together, 0))
         else:
             newest = {run: max(reached[run]) for run in waiting}
             for step in sorted(set(newest.values())):
