@@ -15,6 +15,7 @@ from data.packed import prepare
 from data.tales import Pair
 from experiment.folder import Experiment
 from experiment.samples import load_stack
+from files import write_sealed
 
 
 @pytest.fixture(autouse=True)
@@ -67,8 +68,7 @@ def test_quick_runs_no_network_and_a_suffix_ends_every_id(folder):
 
 def test_another_corpus_is_said_and_not_measured(folder, tmp_path):
     other = shutil.copytree(folder, tmp_path / "other")
-    environment = json.loads((other / "environment.json").read_text())
-    (other / "environment.json").write_text(json.dumps(environment | {"data_hash": "0"}))
+    write_sealed(other / "environment.json", Experiment.open(other).environment | {"data_hash": "0"})
     found, _ = made(other)
     assert [s.id for s in found] == ["loss", "relations", "cost", "unmeasured"]
     assert "no longer the one" in found[-1].text[0]
