@@ -11,7 +11,7 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 from analysis.figures import LOSS, STYLE, style
 from analysis.runs import RunCurve, Study, by_head
@@ -145,6 +145,9 @@ def training_curves(runs: Sequence[RunCurve], title: str, clip: float | None = N
         rates.plot(longest.train_iters[: len(longest.lr)], longest.lr, color="0.15", linewidth=1.4)
         norms.set(xlabel="iteration", ylabel="gradient norm", yscale="log", title="gradient norm, smoothed")
         rates.set(xlabel="iteration", ylabel="learning rate", title="learning rate")
+        norms.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        norms.yaxis.set_minor_locator(NullLocator())
+        norms.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
         rates.set_ylim(bottom=0)
         for axes in (norms, rates):
             axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))

@@ -21,6 +21,7 @@ function explore(section) {
     return weights[head * ((length * (length + 1)) / 2) + (query * (query + 1)) / 2 + key] / 255;
   };
   const visible = (text) => (text === "" ? "⟨end of text⟩" : text.replace(/\n/g, "⏎").replace(/\t/g, "⇥"));
+  const label = (place) => visible(tokens()[place]).trim() || "␣";
   const percent = (share) => `${Math.round(100 * share)} %`;
 
   const controls = element("div", "controls");
@@ -36,9 +37,11 @@ function explore(section) {
   passage.setAttribute("aria-label", "passage: choose the token to look from");
   told.setAttribute("aria-live", "polite");
   side.append(told, list);
-  reading.append(passage, side);
   const legend = element("p", "legend", "A row is a token that looks, a column a token looked at; the darker, the more (shade grows with the square root of the weight). The line is the chosen token.");
-  section.append(controls, reading, mapsTitle, maps, legend);
+  const heads = element("div", "heads");
+  heads.append(mapsTitle, maps, legend);
+  reading.append(passage, side, heads);
+  section.append(controls, reading);
 
   function choices(title, name, labels, chosen, choose) {
     const box = element("fieldset");
@@ -63,8 +66,8 @@ function explore(section) {
     const focused = controls.contains(document.activeElement) && document.activeElement.closest("fieldset").dataset.name;
     controls.replaceChildren(
       choices("Passage", "passage", count(data.passages.length), state.passage, (place) => {
-        Object.assign(state, { passage: place, query: 0, pinned: false });
-        state.query = strongest();
+        Object.assign(state, { passage: place, pinned: false });
+        state.query = start();
         drawAll();
       }),
       choices("Heads H", "run", data.runs.map((r) => String(r.n_head)), state.run, (place) => {
@@ -84,7 +87,7 @@ function explore(section) {
     if (focused) controls.querySelector(`[data-name="${focused}"] input:checked`).focus();
   }
 
-  const strongest = () => Math.floor(tokens().length * 0.6);
+  const start = () => Math.floor(tokens().length * 0.6);
 
   function drawPassage() {
     const parts = [];
@@ -104,6 +107,7 @@ function explore(section) {
     const length = tokens().length;
     mapsTitle.textContent = `Layer ${state.layer + 1} of H = ${run().n_head}: ${run().n_head === 1 ? "its one head" : "all heads"}`;
     maps.replaceChildren();
+    maps.style.setProperty("--map", run().n_head <= 2 ? "13rem" : run().n_head <= 4 ? "8.5rem" : "5.6rem");
     for (let head = 0; head < run().n_head; head++) {
       const button = element("button", "map");
       const box = element("span", "canvas");
@@ -148,7 +152,7 @@ function explore(section) {
     const top = order.slice(0, 6).filter(([share]) => share >= 0.005);
     told.replaceChildren(
       `From token ${state.query + 1}, `,
-      element("b", "text", visible(tokens()[state.query])),
+      element("b", "text", label(state.query)),
       `, head ${state.head + 1} of layer ${state.layer + 1} (H = ${run().n_head}) looks at:`,
     );
     list.replaceChildren(
@@ -159,7 +163,7 @@ function explore(section) {
         bar.style.width = `${100 * share}%`;
         const row = element("span", "look");
         row.append(
-          element("b", "text", visible(tokens()[key])),
+          element("b", "text", label(key)),
           element("span", "back", back === 0 ? "itself" : back === 1 ? "1 back" : `${back} back`),
           element("span", "number", percent(share)),
         );
@@ -207,7 +211,7 @@ function explore(section) {
 
   state.run = Math.floor(data.runs.length / 2);
   state.layer = data.n_layer - 1;
-  state.query = strongest();
+  state.query = start();
   drawAll();
 }
 
