@@ -22,6 +22,8 @@ def run(n_head, seed, final, **changes):
         "val_loss": [6.2, 3.0, final],
         "train_iters": list(range(10, 201, 10)),
         "train_loss": [3.0] * 20,
+        "grad_norm": [1.0] * 20,
+        "lr": [1e-3] * 20,
         "relations": {"local": [6.0, 1.0, final / 3], "long_range": [6.0, 4.0, final * 1.2]},
     }
     return RunCurve(**values | changes)
