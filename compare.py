@@ -46,16 +46,23 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str]) -> None:
     """Compare, print and write. Raises InputError for folders that are no experiments and an H that was not run."""
     options = parser().parse_args(argv)
-    out = Path(options.out or options.runs[0])
-    if options.out and out.exists() and not out.is_dir():
-        raise InputError(f"--out {out}: a file, not a folder; name another")
+    if options.out and Path(options.out).is_file():
+        raise InputError(f"--out {options.out}: a file, not a folder; name another")
     from analysis.collect import collect
     from analysis.report import save_pictures, write_report
     from analysis.summary import summarize
     from analysis.text import report_text
+    from experiment.pretrained import looks_pretrained
     from files import write_json
 
-    studies, notes = collect(options.runs)
+    foreign = [path for path in options.runs if looks_pretrained(path)]
+    if foreign:
+        show_pretrained(foreign, options)
+    own = [path for path in options.runs if path not in foreign]
+    if not own:
+        return
+    out = Path(options.out or own[0])
+    studies, notes = collect(own)
     summaries = [summarize(study, options.reference) for study in studies]
     parts = [
         part(study, summary, options, f"-{number}" if len(studies) > 1 else "", len(studies))
@@ -102,6 +109,23 @@ def part(study, summary: dict, options: argparse.Namespace, suffix: str, studies
             why = str(error)
     told = facts(experiments[0].config, experiments[0].environment, summary)
     return Part(summary, [*found, *([curves] if curves else [])], told, seen, why)
+
+
+def show_pretrained(paths: Sequence[str], options: argparse.Namespace) -> None:
+    """The heads of GPT-2s in Hugging Face format, for which there is no sweep to compare."""
+    import json
+
+    from analysis.pretrained import pretrained_section
+    from experiment.table import columns
+
+    sections = [pretrained_section(path, options.device, say) for path in paths]
+    if options.json:
+        print(json.dumps({section.title: section.data for section in sections}, indent=2))
+        return
+    for section in sections:
+        print(section.title, *section.text, sep="\n")
+        for table in section.tables:
+            print("\n" + columns(table.head, table.rows) + "\n")
 
 
 def say(text: str) -> None:

@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
-from analysis.figures import LOSS, STYLE, style
+from analysis.figures import LOSS, STYLE, curves, style
 from analysis.runs import RunCurve, Study, by_head
 from analysis.section import Picture, Section, Table
 
@@ -177,13 +177,6 @@ def mark_left_out(axes: Axes, runs: Sequence[RunCurve], limits: tuple[float, flo
         axes.plot([], [], ":", color=LEFT_OUT, linewidth=1, label="left out")
     if limits:
         axes.set_ylim(limits)
-
-
-def curves(runs: Sequence[RunCurve], x: str, y: str) -> tuple[np.ndarray, np.ndarray]:
-    """The iterations (E,) that all runs measured, and their values there (runs, E)."""
-    values = [dict(zip(getattr(run, x), getattr(run, y), strict=True)) for run in runs]
-    common = sorted(set.intersection(*(set(v) for v in values))) if values else []
-    return np.array(common), np.array([[v[i] for i in common] for v in values]).reshape(len(runs), len(common))
 
 
 def smooth(x: np.ndarray, y: np.ndarray, points: int = 60) -> tuple[np.ndarray, np.ndarray]:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
@@ -145,3 +146,10 @@ def style(place: int, count: int) -> dict:
         "markersize": 4.5,
         "linewidth": 1.5,
     }
+
+
+def curves(runs: Sequence[RunCurve], x: str, y: str) -> tuple[np.ndarray, np.ndarray]:
+    """The iterations (E,) that all runs measured, and their values there (runs, E)."""
+    values = [dict(zip(getattr(run, x), getattr(run, y), strict=True)) for run in runs]
+    common = sorted(set.intersection(*(set(v) for v in values))) if values else []
+    return np.array(common), np.array([[v[i] for i in common] for v in values]).reshape(len(runs), len(common))

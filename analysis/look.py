@@ -49,7 +49,7 @@ def look(
 
     Returns:
         passages: [{"tokens": texts}]; runs: [{"n_head", "seed", "name", "patterns": [passage][layer] base64 of the
-        lower triangles of all heads}]; samples: see `sampled`; n_layer.
+        lower triangles of all heads}]; n_layer; sampling: how samples were drawn; samples: see `sampled`.
 
     Raises:
         CannotLook: no run is finished, or the corpus or the weights are not here.
@@ -88,6 +88,7 @@ def look(
         "passages": [{"tokens": token_texts(dataset.tokenizer, tokens)} for tokens in passages],
         "runs": shown,
         "n_layer": config.model.n_layer,
+        "sampling": {"temperature": TEMPERATURE, "tokens": SAMPLE_TOKENS},
         "samples": [sampled(prompt, of_runs, runs, tales) for (_, prompt), of_runs in zip(prompts, texts, strict=True)],
     }
 
