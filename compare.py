@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from errors import ArgumentParser, InputError, guard
+from errors import ArgumentParser, InputError, guard, printable
 
 EPILOG = """\
 examples:
@@ -49,7 +49,8 @@ def main(argv: Sequence[str]) -> None:
     if options.out and Path(options.out).is_file():
         raise InputError(f"--out {options.out}: a file, not a folder; name another")
     from analysis.collect import collect
-    from analysis.report import save_pictures, write_report
+    from analysis.figures import save_pictures
+    from analysis.report import write_report
     from analysis.summary import summarize
     from analysis.text import report_text
     from experiment.pretrained import looks_pretrained
@@ -82,10 +83,9 @@ def main(argv: Sequence[str]) -> None:
     if options.json:
         print((out / "report.json").read_text(encoding="utf-8"), end="")
         return
-    print(report_text(report, shutil.get_terminal_size((100, 24)).columns))
-    print(
-        f"\nWrote {out / 'report.html'}, report.json" + (f" and {len(figures)} figures in figures/" if figures else "")
-    )
+    print(printable(report_text(report, shutil.get_terminal_size((100, 24)).columns)))
+    drawn = f" and {len(figures)} figures in figures/" if figures else ""
+    print(printable(f"\nWrote {out / 'report.html'}, report.json{drawn}"))
 
 
 def part(study, summary: dict, options: argparse.Namespace, suffix: str, studies: int):
@@ -123,14 +123,14 @@ def show_pretrained(paths: Sequence[str], options: argparse.Namespace) -> None:
         print(json.dumps({section.title: section.data for section in sections}, indent=2))
         return
     for section in sections:
-        print(section.title, *section.text, sep="\n")
+        print(printable("\n".join([section.title, *section.text])))
         for table in section.tables:
-            print("\n" + columns(table.head, table.rows) + "\n")
+            print(printable("\n" + columns(table.head, table.rows) + "\n"))
 
 
 def say(text: str) -> None:
     """What is being worked on goes to stderr: stdout is the result's."""
-    print(text, file=sys.stderr)
+    print(printable(text), file=sys.stderr)
 
 
 if __name__ == "__main__":

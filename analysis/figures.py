@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 
 from analysis.runs import RunCurve, by_head, relation_names
+from analysis.section import Section
 from analysis.statistics import compare, estimate
 
 DASHES = ["-", (0, (6, 2)), (0, (2, 1.5)), (0, (7, 2, 1.5, 2)), (0, (4, 1.5, 1, 1.5, 1, 1.5))]
@@ -45,6 +46,18 @@ def save(figure: Figure, path: Path) -> None:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def save_pictures(sections: Sequence[Section], folder: Path) -> list[Path]:
+    """Save every picture of the sections as SVG and PNG in `folder` (made where missing); return the paths."""
+    paths = []
+    for section in sections:
+        for picture in section.pictures:
+            for kind in ("svg", "png"):
+                paths.append(folder / f"{picture.id}.{kind}")
+                save(picture.figure, paths[-1])
+                picture.figure.set_layout_engine("none")  # laid out once, which takes half the time of drawing
+    return paths
 
 
 def loss_by_heads(runs: Sequence[RunCurve], title: str, reference: int | None = None) -> Figure:

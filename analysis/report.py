@@ -14,7 +14,6 @@ from pathlib import Path
 import jinja2
 from markupsafe import Markup
 
-from analysis.figures import save
 from analysis.section import Picture, Section
 from files import write_text
 
@@ -34,18 +33,6 @@ class Part:
     facts: list[tuple[str, str]]
     look: dict | None  # analysis.look.look
     no_look: str | None = None  # why there is none, in words
-
-
-def save_pictures(sections: Sequence[Section], folder: Path) -> list[Path]:
-    """Save every picture of the sections as SVG and PNG in `folder` (made where missing); return the paths."""
-    paths = []
-    for section in sections:
-        for picture in section.pictures:
-            for kind in ("svg", "png"):
-                paths.append(folder / f"{picture.id}.{kind}")
-                save(picture.figure, paths[-1])
-                picture.figure.set_layout_engine("none")  # laid out once, which takes half the time of drawing
-    return paths
 
 
 def report_html(parts: Sequence[Part], notes: Sequence[str], command: str, figures: Path) -> str:

@@ -37,7 +37,16 @@ def sweep(effects, seeds=range(5), **changes):
     ]
 
 
-ENVIRONMENT = {"data_hash": "a1", "val_tokens": 50, "val_bytes": 100, "parameters": 1000, "precision": "fp32"}
+ENVIRONMENT = {
+    "data_hash": "a1",
+    "train_tokens": 500,
+    "val_tokens": 50,
+    "val_bytes": 100,
+    "vocab_size": 512,
+    "parameters": 1000,
+    "parameter_table": {"everything": 1000},
+    "precision": "fp32",
+}
 
 
 def write_experiment(path, heads=(1, 4), seeds=(0, 1, 2), environment=(), **train):
