@@ -1,20 +1,22 @@
 """Compare head-count runs: what did the number of heads H change, and how sure is that?
 
 Reads run folders that train.py wrote, prints tables by head count with paired differences and error bars, and writes
-figures/ and report.json. Libraries are loaded only once there is work to do, so that --help answers at once.
+report.html, figures/ and report.json. Libraries are loaded only where there is work to do: --help answers at once.
 """
 
 import argparse
+import shlex
 import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from errors import ArgumentParser, guard, printable
+from errors import ArgumentParser, InputError, guard, printable
 
 EPILOG = """\
 examples:
-  python compare.py runs/quickstart                   tables, figures and report.json into the run folder
+  python compare.py runs/quickstart                   report.html, figures/ and report.json into the run folder
+  python compare.py runs/quickstart --quick           only what the runs have measured already, in seconds
   python compare.py runs/quickstart --reference 4     differences to H = 4, chosen before looking at results
   python compare.py runs/a runs/b --out comparison    pool two experiments that share their settings
   python compare.py runs/quickstart --json | jq '.studies[0].groups[0].sentence'
@@ -33,8 +35,10 @@ def parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     result.add_argument("runs", nargs="+", metavar="RUNS", help="an experiment's folder, as train.py wrote it")
-    result.add_argument("--out", metavar="DIR", help="where figures/ and report.json go (default: the first RUNS)")
+    result.add_argument("--out", metavar="DIR", help="where report.html, figures/ and report.json go (default: RUNS)")
     result.add_argument("--reference", type=int, metavar="H", help="compare with this H (default: the lowest loss)")
+    result.add_argument("--quick", action="store_true", help="run no network: no head measures, explorer or samples")
+    result.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (default: auto)")
     result.add_argument("--json", action="store_true", help="print report.json on stdout, and nothing else")
     return result
 
@@ -42,8 +46,11 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str]) -> None:
     """Compare, print and write. Raises InputError for folders that are no experiments and an H that was not run."""
     options = parser().parse_args(argv)
+    if options.out and Path(options.out).is_file():
+        raise InputError(f"--out {options.out}: a file, not a folder; name another")
     from analysis.collect import collect
-    from analysis.figures import draw
+    from analysis.figures import save_pictures
+    from analysis.report import write_report
     from analysis.summary import summarize
     from analysis.text import report_text
     from experiment.pretrained import looks_pretrained
@@ -51,48 +58,79 @@ def main(argv: Sequence[str]) -> None:
 
     foreign = [path for path in options.runs if looks_pretrained(path)]
     if foreign:
-        _show_pretrained(foreign, options)
-        if len(foreign) == len(options.runs):
-            return
-    studies, notes = collect([path for path in options.runs if path not in foreign])
-    report = {"format": 1, "notes": notes, "studies": [summarize(study, options.reference) for study in studies]}
-    out = Path(options.out or options.runs[0])
-    figures = []
-    for number, study in enumerate(studies, 1):
-        groups = study.groups()
-        for (rate, decay), runs in groups.items():
-            suffix = f"-{number}" if len(studies) > 1 else ""
-            title = f"{study.name}: D = {study.n_embd}, {study.n_layer} layers"
-            if len(groups) > 1:
-                suffix += f"-lr{rate:g}-wd{decay:g}"
-                title += f", learning rate {rate:g}, weight decay {decay:g}"
-            figures += draw(runs, out / "figures", title, suffix, options.reference)
-    report["figures"] = [path.relative_to(out).as_posix() for path in figures]
+        show_pretrained(foreign, options)
+    own = [path for path in options.runs if path not in foreign]
+    if not own:
+        return
+    out = Path(options.out or own[0])
+    studies, notes = collect(own)
+    summaries = [summarize(study, options.reference) for study in studies]
+    parts = [
+        part(study, summary, options, f"-{number}" if len(studies) > 1 else "", len(studies))
+        for number, (study, summary) in enumerate(zip(studies, summaries, strict=True), 1)
+    ]
+    figures = [path for p in parts for path in save_pictures(p.sections, out / "figures")]
+    report = {
+        "format": 2,
+        "notes": notes,
+        "studies": [p.summary | {"sections": {s.id: s.data for s in p.sections if s.data}} for p in parts],
+        "figures": [path.relative_to(out).as_posix() for path in figures],
+    }
     out.mkdir(parents=True, exist_ok=True)
     write_json(out / "report.json", report)
+    command = shlex.join(["python", "compare.py", *argv])
+    write_report(out / "report.html", parts, notes, command, out / "figures")
     if options.json:
         print((out / "report.json").read_text(encoding="utf-8"), end="")
         return
     print(printable(report_text(report, shutil.get_terminal_size((100, 24)).columns)))
-    wrote = f"\nWrote {out / 'report.json'}" + (f" and {len(figures)} figures in {out / 'figures'}" if figures else "")
-    print(printable(wrote))
+    drawn = f" and {len(figures)} figures in figures/" if figures else ""
+    print(printable(f"\nWrote {out / 'report.html'}, report.json{drawn}"))
 
 
-def _show_pretrained(paths: Sequence[str], options: argparse.Namespace) -> None:
+def part(study, summary: dict, options: argparse.Namespace, suffix: str, studies: int):
+    """One study's part of the report. suffix: ends every id, where there are several studies."""
+    from analysis.curves import curves_section
+    from analysis.measures import sections
+    from analysis.report import LOOK_BYTES, Part, facts
+    from experiment.folder import Experiment
+
+    experiments = [Experiment.open(folder) for folder in study.folders]
+    shared = {"device": options.device, "say": say}
+    found = sections(study, experiments, reference=options.reference, quick=options.quick, suffix=suffix, **shared)
+    curves = curves_section(study, suffix)
+    seen, why = None, "Left out by --quick: the attention explorer and samples have to run the networks."
+    if not options.quick:
+        from analysis.look import CannotLook, look
+
+        try:
+            seen, why = look(study, experiments, LOOK_BYTES // studies, **shared), None
+        except CannotLook as error:
+            why = str(error)
+    told = facts(experiments[0].config, experiments[0].environment, summary)
+    return Part(summary, [*found, *([curves] if curves else [])], told, seen, why)
+
+
+def show_pretrained(paths: Sequence[str], options: argparse.Namespace) -> None:
     """The heads of GPT-2s in Hugging Face format, for which there is no sweep to compare."""
     import json
 
     from analysis.pretrained import pretrained_section
     from experiment.table import columns
 
-    sections = [pretrained_section(path, say=lambda text: None) for path in paths]
+    sections = [pretrained_section(path, options.device, say) for path in paths]
     if options.json:
         print(json.dumps({section.title: section.data for section in sections}, indent=2))
         return
     for section in sections:
-        print(section.title, *section.text, sep="\n")
+        print(printable("\n".join([section.title, *section.text])))
         for table in section.tables:
-            print("\n" + columns(table.head, table.rows) + "\n")
+            print(printable("\n" + columns(table.head, table.rows) + "\n"))
+
+
+def say(text: str) -> None:
+    """What is being worked on goes to stderr: stdout is the result's."""
+    print(printable(text), file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -58,12 +58,16 @@ def main(argv: Sequence[str]) -> None:
 def _pictures(path: Path) -> list[Path]:
     """compare.py's figures of the experiment, as PNG; none where no run is finished."""
     from analysis.collect import collect
-    from analysis.figures import draw
+    from analysis.curves import curves_section
+    from analysis.figures import save_pictures
+    from analysis.measures import sections
+    from experiment.folder import Experiment
 
     study = collect([path])[0][0]
-    folder = path / "figures"
-    drawn = [file for runs in study.groups().values() for file in draw(runs, folder, study.name, "", None)]
-    return [file for file in drawn if file.suffix == ".png"]
+    found = sections(study, [Experiment.open(path)], quick=True)
+    if found:
+        found.append(curves_section(study))
+    return [file for file in save_pictures(found, path / "figures") if file.suffix == ".png"]
 
 
 if __name__ == "__main__":

@@ -117,6 +117,8 @@ def run_curve(folder: str, run: Run) -> RunCurve:
             relations=relations,
             finished=run.finished,
             diverged=run.diverged,
+            grad_norm=[number(line.get("grad_norm")) for line in measured],
+            lr=[number(line.get("lr")) for line in measured],
         )
     except KeyError as error:
         raise InputError(f"{run.path}/metrics.jsonl: a line has no {error}; was it written by train.py?") from None

@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 
 from analysis.runs import RunCurve, by_head, relation_names
+from analysis.section import Section
 from analysis.statistics import compare, estimate
 
 DASHES = ["-", (0, (6, 2)), (0, (2, 1.5)), (0, (7, 2, 1.5, 2)), (0, (4, 1.5, 1, 1.5, 1, 1.5))]
@@ -34,30 +35,6 @@ STYLE = {
 }
 
 
-def draw(
-    runs: Sequence[RunCurve], folder: Path, title: str, suffix: str = "", reference: int | None = None
-) -> list[Path]:
-    """Draw every figure the runs have data for into `folder` (made where missing); return the paths written.
-
-    runs: one group, in which only head count and seed vary. reference: as in analysis.statistics.compare.
-    """
-    paths = []
-    for name, figure in figures(runs, title, reference).items():
-        for kind in ("svg", "png"):
-            paths.append(folder / f"{name}{suffix}.{kind}")
-            save(figure, paths[-1])
-    return paths
-
-
-def figures(runs: Sequence[RunCurve], title: str, reference: int | None = None) -> dict[str, Figure]:
-    """The figures by file name; the relations' only where every run measured them."""
-    with matplotlib.rc_context(STYLE):
-        drawn = {"loss_curves": loss_curves(runs, title), "loss_by_heads": loss_by_heads(runs, title, reference)}
-        if relation_names(runs):
-            drawn["relation_loss_by_heads"] = relation_loss_by_heads(runs, title)
-    return drawn
-
-
 def save(figure: Figure, path: Path) -> None:
     """Write a figure under another name and rename: a reader sees the old file or the new one, never half."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -71,38 +48,16 @@ def save(figure: Figure, path: Path) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def loss_curves(runs: Sequence[RunCurve], title: str) -> Figure:
-    """Loss against iteration: all of it with the training loss on the left, its last part enlarged on the right."""
-    heads = by_head(runs)
-    figure = Figure(figsize=(10, 4.2), layout="constrained")
-    whole, end = figure.subplots(1, 2, width_ratios=[1, 1.35])
-    labels, seen = {}, []
-    for place, (n_head, of) in enumerate(heads.items()):
-        iters, losses = curves(of, "iters", "val_loss")  # (E,), (seeds, E)
-        mean, look = losses.mean(0), style(place, len(heads))
-        start = min(int(len(iters) * 0.6), max(len(iters) - 3, 0))  # enlarge the last 40 %, three points or more
-        for axes, first, every in ((whole, 0, max(1, len(iters) // 8)), (end, start, max(1, len(iters) // 20))):
-            axes.plot(iters[first:], mean[first:], **look, markevery=every, label=f"H = {n_head}")
-            if len(of) > 1:
-                spread = losses.std(0, ddof=1)
-                low, high = (mean - spread)[first:], (mean + spread)[first:]
-                axes.fill_between(iters[first:], low, high, color=look["color"], alpha=0.09, linewidth=0)
-        train_iters, train = curves(of, "train_iters", "train_loss")
-        if len(train_iters):
-            whole.plot(*smooth(train_iters, train.mean(0)), color=look["color"], linewidth=0.7, alpha=0.6)
-        labels[n_head] = (iters[-1], mean[-1], look["color"])
-        seen += mean[start:].tolist()
-    whole.set(xlabel="iteration", ylabel="loss (nats per token)", title="whole run; thin: training loss")
-    end.set(xlabel="iteration", ylabel=LOSS, title="its end, enlarged")
-    for axes in (whole, end):
-        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-    margin = 0.08 * (max(seen) - min(seen) or 1)
-    end.set_ylim(min(seen) - margin, max(seen) + margin)
-    whole.legend(fontsize=9, handlelength=3.2)
-    label_ends(end, labels)
-    several = max(len(of) for of in heads.values()) > 1
-    figure.suptitle(title + ("\nmean over seeds, band: ± 1 standard deviation" if several else ""), fontsize=11)
-    return figure
+def save_pictures(sections: Sequence[Section], folder: Path) -> list[Path]:
+    """Save every picture of the sections as SVG and PNG in `folder` (made where missing); return the paths."""
+    paths = []
+    for section in sections:
+        for picture in section.pictures:
+            for kind in ("svg", "png"):
+                paths.append(folder / f"{picture.id}.{kind}")
+                save(picture.figure, paths[-1])
+                picture.figure.set_layout_engine("none")  # laid out once, which takes half the time of drawing
+    return paths
 
 
 def loss_by_heads(runs: Sequence[RunCurve], title: str, reference: int | None = None) -> Figure:
@@ -209,34 +164,5 @@ def style(place: int, count: int) -> dict:
 def curves(runs: Sequence[RunCurve], x: str, y: str) -> tuple[np.ndarray, np.ndarray]:
     """The iterations (E,) that all runs measured, and their values there (runs, E)."""
     values = [dict(zip(getattr(run, x), getattr(run, y), strict=True)) for run in runs]
-    common = sorted(set.intersection(*(set(v) for v in values)))
+    common = sorted(set.intersection(*(set(v) for v in values))) if values else []
     return np.array(common), np.array([[v[i] for i in common] for v in values]).reshape(len(runs), len(common))
-
-
-def smooth(x: np.ndarray, y: np.ndarray, points: int = 60) -> tuple[np.ndarray, np.ndarray]:
-    """Means over equal stretches, about `points` of them, so that a noisy line can be seen past."""
-    parts = min(points, len(x))
-    return tuple(np.array([part.mean() for part in np.array_split(v, parts)]) for v in (x, y))
-
-
-def label_ends(axes: Axes, labels: dict[int, tuple[float, float, tuple]]) -> None:
-    """Name each line at its right end, moved apart where ends lie close: {n_head: (x, y, colour)}."""
-    low, high = axes.get_ylim()
-    gap = (high - low) * 0.055
-    placed: list[float] = []
-    for _, y, _ in sorted(labels.values(), key=lambda label: label[1]):
-        placed.append(max(y, placed[-1] + gap) if placed else y)
-    shift = sum(placed) / len(placed) - sum(y for _, y, _ in labels.values()) / len(labels)
-    ordered = sorted(labels.items(), key=lambda item: item[1][1])
-    for (n_head, (x, y, color)), target in zip(ordered, placed, strict=True):
-        axes.annotate(
-            f"H = {n_head}",
-            (x, y),
-            (1.04, (target - shift - low) / (high - low)),
-            xycoords="data",
-            textcoords="axes fraction",
-            va="center",
-            color=color,
-            annotation_clip=False,
-            arrowprops={"arrowstyle": "-", "color": color, "linewidth": 0.7, "shrinkA": 1, "shrinkB": 2},
-        )

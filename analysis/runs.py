@@ -22,6 +22,8 @@ class RunCurve:
     relations: dict[str, list[float]] = field(default_factory=dict)  # validation loss by relation, one value an iter
     finished: bool = True
     diverged: int | None = None  # the iteration
+    grad_norm: list[float] = field(default_factory=list)  # before clipping, at train_iters
+    lr: list[float] = field(default_factory=list)  # at train_iters
 
     @property
     def final_loss(self) -> float:

@@ -1,6 +1,7 @@
 """compare.py as a user runs it, from a run folder on disk to tables, figures, report.json and exit status."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 
 from compare import main
 from errors import guard
-from tests.analysis.synthetic import write_experiment
+from tests.analysis.synthetic import write_experiment, write_metrics
 
 ROOT = Path(__file__).parent.parent
 
@@ -26,19 +27,20 @@ def compare(*arguments):
 
 
 def test_a_folder_gets_its_tables_figures_and_report(folder, capsys):
-    assert compare(folder) == 0
+    assert compare(folder, "--quick") == 0
     told = capsys.readouterr().out
     assert "H = 4 has the lowest final validation loss" in told
     assert "H = 1 is worse by 0.1990 ± 0.0025 (p < 0.001)" in " ".join(told.split())
     report = json.loads((folder / "report.json").read_text())
     assert report["studies"][0]["groups"][0]["reference"] == 4
-    assert len(report["figures"]) == 6
+    assert {"figures/loss-by-heads.svg", "figures/loss-curves.png", "figures/training.svg"} <= set(report["figures"])
+    assert "loss" in report["studies"][0]["sections"]
     assert all((folder / figure).is_file() for figure in report["figures"])
 
 
 def test_json_is_the_report_and_nothing_else_and_out_keeps_the_folder_clean(folder, tmp_path, capsys):
     before = sorted(folder.rglob("*"))
-    assert compare(folder, "--json", "--out", tmp_path / "new" / "place", "--reference", 1) == 0
+    assert compare(folder, "--quick", "--json", "--out", tmp_path / "new" / "place", "--reference", 1) == 0
     out = capsys.readouterr().out
     assert out == (tmp_path / "new" / "place" / "report.json").read_text()
     assert json.loads(out)["studies"][0]["groups"][0]["chosen_by_data"] is False
@@ -47,15 +49,21 @@ def test_json_is_the_report_and_nothing_else_and_out_keeps_the_folder_clean(fold
 
 def test_experiments_that_cannot_be_pooled_get_figures_of_their_own(folder, tmp_path, capsys):
     write_experiment(tmp_path / "other", batch_size=7)
-    assert compare(folder, tmp_path / "other", "--out", tmp_path / "both") == 0
+    assert compare(folder, tmp_path / "other", "--quick", "--out", tmp_path / "both") == 0
     assert "train.batch_size: 16 and 7" in " ".join(capsys.readouterr().out.split())
     names = {path.name for path in (tmp_path / "both" / "figures").glob("*.svg")}
-    assert {"loss_curves-1.svg", "loss_curves-2.svg"} <= names
+    assert {"loss-curves-1.svg", "loss-curves-2.svg"} <= names
+    assert "train.batch_size: 16 and 7" in (tmp_path / "both" / "report.html").read_text()
 
 
 @pytest.mark.parametrize(
     ("arguments", "named"),
-    [(["no/such/folder"], "no/such/folder"), ([], "RUNS"), (["x", "--reference", "four"], "--reference")],
+    [
+        (["no/such/folder"], "no/such/folder"),
+        ([], "RUNS"),
+        (["x", "--reference", "four"], "--reference"),
+        (["x", "--out", __file__], "--out"),
+    ],
 )
 def test_bad_usage_is_one_line_and_status_2(arguments, named, capsys):
     assert compare(*arguments) == 2
@@ -67,6 +75,29 @@ def test_bad_usage_is_one_line_and_status_2(arguments, named, capsys):
 def test_a_reference_that_was_not_run_is_status_2(folder, capsys):
     assert compare(folder, "--reference", 3) == 2
     assert "it has 1, 4" in capsys.readouterr().err
+
+
+def test_what_is_missing_is_said_in_the_reports_head_and_not_guessed(tmp_path, capsys):
+    """Unfinished, diverged and unstarted runs, a corpus that is not here: words, no traceback and no gap."""
+    unfinished, diverged, unstarted, *_ = write_experiment(tmp_path / "x", heads=(1, 4, 8)).runs
+    (unfinished.path / "checkpoints" / "iter-000200").rename(unfinished.path / "checkpoints" / "iter-000100")
+    write_metrics(diverged, [*diverged.metrics(), {"iter": 200, "val_loss": None, "diverged": 110}])
+    shutil.rmtree(unstarted.path)
+    assert compare(tmp_path / "x", "--quick") == 0
+    page = (tmp_path / "x" / "report.html").read_text()
+    head = page[: page.index("</header>")]
+    assert f"unfinished, at iteration 200: {unfinished.name}" in head
+    assert f"diverged at iteration 110: {diverged.name}" in head
+    assert f"unfinished, at iteration 0: {unstarted.name}" in head
+    assert "Left out by --quick" in page
+
+
+def test_an_experiment_without_a_finished_run_still_gets_its_page(tmp_path, capsys):
+    for run in write_experiment(tmp_path / "x").runs:
+        (run.path / "checkpoints" / "iter-000200").rename(run.path / "checkpoints" / "iter-000100")
+    assert compare(tmp_path / "x") == 0
+    assert "has no finished run yet" in (tmp_path / "x" / "report.html").read_text()
+    assert "No finished run yet" in capsys.readouterr().out
 
 
 def test_help_loads_no_library():

@@ -46,8 +46,8 @@ def test_train_sample_compare_in_a_row(tmp_path, config_file):
 
     compared = program("compare.py", folder)
     assert compared.returncode == 0, compared.stderr
-    assert (folder / "figures" / "loss_curves.svg").exists()
-    assert (folder / "figures" / "loss_curves.png").exists()
+    assert (folder / "figures" / "loss-curves.svg").exists()
+    assert (folder / "figures" / "loss-curves.png").exists()
     report = program("compare.py", folder, "--json")
     assert json.loads(report.stdout)
 

@@ -22,6 +22,8 @@ def run(n_head, seed, final, **changes):
         "val_loss": [6.2, 3.0, final],
         "train_iters": list(range(10, 201, 10)),
         "train_loss": [3.0] * 20,
+        "grad_norm": [1.0] * 20,
+        "lr": [1e-3] * 20,
         "relations": {"local": [6.0, 1.0, final / 3], "long_range": [6.0, 4.0, final * 1.2]},
     }
     return RunCurve(**values | changes)
@@ -35,7 +37,16 @@ def sweep(effects, seeds=range(5), **changes):
     ]
 
 
-ENVIRONMENT = {"data_hash": "a1", "val_tokens": 50, "val_bytes": 100, "parameters": 1000, "precision": "fp32"}
+ENVIRONMENT = {
+    "data_hash": "a1",
+    "train_tokens": 500,
+    "val_tokens": 50,
+    "val_bytes": 100,
+    "vocab_size": 512,
+    "parameters": 1000,
+    "parameter_table": {"everything": 1000},
+    "precision": "fp32",
+}
 
 
 def write_experiment(path, heads=(1, 4), seeds=(0, 1, 2), environment=(), **train):

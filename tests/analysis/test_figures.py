@@ -4,43 +4,40 @@ import math
 
 import pytest
 
-from analysis.figures import curves, draw, figures, loss_by_heads, save, style
+from analysis.curves import loss_curves, training_curves
+from analysis.figures import curves, loss_by_heads, relation_loss_by_heads, save, style
 from tests.analysis.synthetic import run, sweep
 
 
-@pytest.fixture(scope="module")
-def drawn(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("figures") / "figures"
-    return folder, draw(sweep({1: 0.2, 4: 0, 8: 0.01}), folder, "x: D = 128")
+def figures(runs):
+    drawn = [loss_curves(runs, "x"), training_curves(runs, "x", 1.0), loss_by_heads(runs, "x")]
+    return drawn + ([relation_loss_by_heads(runs, "x")] if all(r.relations for r in runs) else [])
 
 
-def test_every_figure_comes_as_svg_and_png_and_nothing_else_is_left(drawn):
-    folder, paths = drawn
-    names = ["loss_by_heads", "loss_curves", "relation_loss_by_heads"]
-    assert sorted(p.name for p in folder.iterdir()) == [f"{n}.{kind}" for n in names for kind in ("png", "svg")]
-    assert set(paths) == set(folder.iterdir())
-    assert all(p.read_bytes().startswith(b"\x89PNG") for p in folder.glob("*.png"))
-
-
-def test_the_same_data_give_the_same_svg(drawn, tmp_path):
-    folder, _ = drawn
-    for name, figure in figures(sweep({1: 0.2, 4: 0, 8: 0.01}), "x: D = 128").items():
-        save(figure, tmp_path / f"{name}.svg")
-        assert (tmp_path / f"{name}.svg").read_bytes() == (folder / f"{name}.svg").read_bytes()
+def test_the_same_data_give_the_same_svg_and_nothing_else_is_left(tmp_path):
+    for kind in ("svg", "png"):
+        for time in ("first", "again"):
+            for number, figure in enumerate(figures(sweep({1: 0.2, 4: 0, 8: 0.01}))):
+                save(figure, tmp_path / time / f"{number}.{kind}")
+    for number in range(4):
+        first, again = ((tmp_path / time / f"{number}.svg").read_bytes() for time in ("first", "again"))
+        assert first == again
+        assert (tmp_path / "first" / f"{number}.png").read_bytes().startswith(b"\x89PNG")
+    assert len(list((tmp_path / "first").iterdir())) == 8
 
 
 @pytest.mark.parametrize(
     "runs",
     [
         [run(4, 0, 2.0)],
-        [run(4, 0, 2.0, iters=[200], val_loss=[2.0], train_iters=[], train_loss=[], relations={})],
+        [run(4, 0, 2.0, iters=[200], val_loss=[2.0], train_iters=[], train_loss=[], grad_norm=[], lr=[], relations={})],
         [run(1, 0, 2.0), run(4, 1, 2.1)],
         [*sweep({1: 0.2, 3: 0, 5: 0}, seeds=[0]), run(7, 1, 2.1, iters=[0, 50, 200])],
     ],
     ids=["one run", "one point", "no common seed", "unequal seeds and iterations"],
 )
 def test_sparse_data_are_drawn(runs):
-    for figure in figures(runs, "x").values():
+    for figure in figures(runs):
         figure.draw_without_rendering()
 
 
