@@ -13,6 +13,7 @@ import pytest
 from compare import main
 from errors import guard
 from experiment.run import train_experiment
+from files import read_sealed, sha256, write_sealed
 from tests.analysis.browser import CHROMIUM, Browser
 from tests.conftest import small_config
 
@@ -63,12 +64,21 @@ def report(tmp_path_factory):
         learning_rate=1e-2,
     )
     experiment = train_experiment(config, folder / "small", "cpu", say=lambda text: None)
-    diverged = experiment.runs[-1].path / "metrics.jsonl"
-    lines = diverged.read_text().splitlines()
-    last = json.loads(lines[-1]) | {"val_loss": None, "diverged": 50}
-    diverged.write_text("\n".join([*lines[:-1], json.dumps(last)]) + "\n")
+    diverge(experiment.runs[-1], 50)
     assert guard("compare.py", main, [str(folder / "small"), "--out", str(folder / "<b>out")]) == 0
     return folder / "<b>out" / "report.html"
+
+
+def diverge(run, iteration):
+    """Make the run's metrics and its checkpoint's copy say that it diverged."""
+    checkpoint = run.checkpoints()[0]
+    lines = run.metrics()
+    lines[-1] |= {"val_loss": None, "diverged": iteration}
+    for folder in (run.path, checkpoint):
+        (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    state = read_sealed(checkpoint / "state.json")
+    state["sha256"]["metrics.jsonl"] = sha256(checkpoint / "metrics.jsonl")
+    write_sealed(checkpoint / "state.json", state)
 
 
 @pytest.fixture(scope="module")
