@@ -1,6 +1,6 @@
 """Measurements of a run, kept beside it: taken once, and again when the weights, the measure or its settings change.
 
-    h04-seed0/analysis/heads.json      {"key": {"version", "settings", "weights"}, "value": …}
+    h04-seed0/analysis/heads.json      {"key": {"version", "settings", "weights"}, "value": …, "seal"}
 
 What is damaged or made otherwise is measured again; a folder that cannot be written costs only the next start's time.
 """
@@ -11,7 +11,7 @@ from collections.abc import Callable
 from errors import InputError
 from experiment.checkpoint import WEIGHTS, good_iterations
 from experiment.folder import Run, checkpoint_iteration
-from files import write_json
+from files import read_sealed, write_sealed
 
 
 def cached(
@@ -31,15 +31,17 @@ def cached(
     key = {"version": version, "settings": settings, "weights": weights_checksum(run, say)}
     key = json.loads(json.dumps(key))  # as it is read back: lists for tuples
     try:
-        kept = json.loads(file.read_text(encoding="utf-8"))
-        if kept["key"] == key and isinstance(kept["value"], dict):
+        kept = read_sealed(file)
+        if kept["key"] == key:
             return kept["value"]
-    except (OSError, ValueError, KeyError, TypeError):
-        pass  # none, or not what was written: measure it
+    except (OSError, KeyError):
+        pass  # none yet
+    except ValueError as error:
+        say(f"{file}: {error}; passed over, and measured again")
     value = json.loads(json.dumps(measure()))
     try:
         file.parent.mkdir(exist_ok=True)
-        write_json(file, {"key": key, "value": value})
+        write_sealed(file, {"key": key, "value": value})
     except OSError as error:
         say(f"{file}: cannot be kept ({error.strerror}); it is measured again next time")
     return value

@@ -38,7 +38,7 @@ def test_tensorboard_has_a_curve_a_run_hyperparameters_and_figures(capsys, confi
         given = found.summary_metadata["_hparams_/session_start_info"].plugin_data.content
         assert b"model.n_head" in given
         assert b"train.learning_rate" in given
-    assert "loss_curves" in events(path / "tensorboard" / "figures").Tags()["images"]
+    assert "loss-curves" in events(path / "tensorboard" / "figures").Tags()["images"]
 
 
 def test_tensorboard_after_a_stop_has_each_step_once(tmp_path):

@@ -41,7 +41,7 @@ def resources(folder: Path, tally: Tally, iterations: int = 10_000) -> None:
         tally.fail("lost runs", err)
         return
     _judge(f"train, {iterations} iterations", seen[iterations // 2], seen[iterations - 1], tally)
-    for program, arguments in (("sample.py", ["--max_new_tokens", "20"]), ("compare.py", ["--json"])):
+    for program, arguments in (("sample.py", ["--max_new_tokens", "20"]), ("compare.py", ["--json", "--quick"])):
         for _ in range(4):
             call(program, folder / "x", *arguments)
         before = held()
