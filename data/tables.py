@@ -72,10 +72,10 @@ class Table:
             datasets.disable_progress_bars()
         with _complaints(self.config):
             if self._files:
-                loader = "parquet" if self._kind == ".parquet" else "json"
+                loader, how = ("parquet", {"batch_size": ROWS}) if self._kind == ".parquet" else ("json", {})
                 files = [str(file) for file in self._files]
-                opened = {"train": datasets.load_dataset(loader, data_files=files, split="train", streaming=True)}
-                origin = None
+                rows = datasets.load_dataset(loader, data_files=files, split="train", streaming=True, **how)
+                opened, origin = {"train": rows}, None
             else:
                 opened, origin = self._open_dataset()
             for rows in opened.values():
@@ -103,6 +103,8 @@ class Table:
             if name not in names:
                 raise InputError(f"data.{key}: {path} has no split {name!r}; it has {', '.join(names)}")
         if local or config.streaming:
+            if hasattr(builder.config, "batch_size"):  # of parquet: unset, a whole row group is held as a table
+                builder.config.batch_size = ROWS
             opened = {part: builder.as_streaming_dataset(name) for part, name in chosen.items()}
         else:
             builder.download_and_prepare()
@@ -139,10 +141,12 @@ def _hidden(file: Path, folder: Path) -> bool:
 def _reach(config: DataConfig) -> None:
     """Ask the hub for the dataset once, with a short wait; `datasets` itself would try again and again."""
     from huggingface_hub import HfApi
-    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
+    from huggingface_hub.errors import GatedRepoError, HFValidationError, RepositoryNotFoundError, RevisionNotFoundError
 
     try:
         within(PATIENCE, lambda: HfApi().dataset_info(config.path, revision=config.revision, timeout=TIMEOUT))
+    except HFValidationError:
+        raise InputError(f"data.path: {config.path!r} is no name of a dataset; give owner/name, or a folder") from None
     except GatedRepoError:
         raise InputError(
             f"data.path: {config.path} asks for its terms to be accepted: do so on its page, then run `hf auth login`"

@@ -224,6 +224,8 @@ def test_a_name_that_the_hub_does_not_know_is_said(monkeypatch, tmp_path, snapsh
         monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", address)
         with pytest.raises(InputError, match="the hub has no dataset 'owner/nothing'"):
             prepare(hub("owner/nothing"), tmp_path / "cache")
+        with pytest.raises(InputError, match="'own er/name' is no name of a dataset"):
+            prepare(hub("own er/name"), tmp_path / "cache")
 
 
 def test_a_hub_out_of_reach_names_the_choices_offline(monkeypatch, tmp_path):
