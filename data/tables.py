@@ -72,7 +72,7 @@ class Table:
             datasets.disable_progress_bars()
         with _complaints(self.config):
             if self._files:
-                loader, how = ("parquet", {"batch_size": ROWS}) if self._kind == ".parquet" else ("json", {})
+                loader, how = ("parquet", _flat_parquet()) if self._kind == ".parquet" else ("json", {})
                 files = [str(file) for file in self._files]
                 rows = datasets.load_dataset(loader, data_files=files, split="train", streaming=True, **how)
                 opened, origin = {"train": rows}, None
@@ -103,8 +103,9 @@ class Table:
             if name not in names:
                 raise InputError(f"data.{key}: {path} has no split {name!r}; it has {', '.join(names)}")
         if local or config.streaming:
-            if hasattr(builder.config, "batch_size"):  # of parquet: unset, a whole row group is held as a table
-                builder.config.batch_size = ROWS
+            if hasattr(builder.config, "fragment_scan_options"):
+                for key, value in _flat_parquet().items():
+                    setattr(builder.config, key, value)
             opened = {part: builder.as_streaming_dataset(name) for part, name in chosen.items()}
         else:
             builder.download_and_prepare()
@@ -132,6 +133,13 @@ def open_dataset(config: DataConfig) -> Table:
 def open_files(files: list[Path], kind: str, config: DataConfig) -> Table:
     """The rows of files of one kind, .jsonl, .json or .parquet. Raises InputError where one cannot be read."""
     return Table(config, fingerprint([kind, config.column, *map(digest, files)]), files, kind)
+
+
+def _flat_parquet() -> dict[str, Any]:
+    """Settings of the parquet reader, which else holds row groups as tables and, in the end, the whole file."""
+    from pyarrow.dataset import ParquetFragmentScanOptions
+
+    return {"batch_size": ROWS, "fragment_scan_options": ParquetFragmentScanOptions(pre_buffer=False)}
 
 
 def _hidden(file: Path, folder: Path) -> bool:

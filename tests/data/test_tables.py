@@ -146,6 +146,27 @@ def test_files_that_are_not_what_they_are_named_are_refused(tmp_path, name, cont
     assert str(refusal.value).count("\n") <= 1
 
 
+@pytest.mark.parametrize("source", ["text", "hub"])
+def test_memory_stays_flat_over_a_parquet_file(tmp_path, source):
+    """A file of 120 MB of noise, in row groups of 2 MB."""
+    file = tmp_path / "d" / "train.parquet"
+    file.parent.mkdir()
+    with pyarrow.parquet.ParquetWriter(file, pyarrow.schema([("text", pyarrow.string())])) as writer:
+        for _ in range(60):
+            writer.write_table(pyarrow.table({"text": [os.urandom(1000).hex() for _ in range(1000)]}))
+    path = file if source == "text" else file.parent
+    program = (
+        "import resource, datasets, pyarrow.parquet\nfrom data.sources import *\n"
+        "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024\n"
+        f"corpus = open_corpus(DataConfig(source={source!r}, path={str(path)!r}))\n"
+        "pieces = corpus.pieces(); next(pieces); start = peak(); print(sum(1 for _ in pieces), peak() - start)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True, capture_output=True, text=True)
+    n, grown = done.stdout.split()
+    assert int(n) == 59_999
+    assert float(grown) < 80
+
+
 def test_files_of_two_kinds_are_refused(tmp_path):
     jsonl(tmp_path / "a.jsonl", ROWS)
     (tmp_path / "a.txt").write_text("text")
