@@ -109,6 +109,17 @@ class Config:
         return sorted(self.sweep.n_head or [self.model.n_head or 1])
 
 
+LARGEST = {
+    "model.n_layer": 1000,
+    "model.n_embd": 2**16,
+    "model.block_size": 2**17,
+    "data.vocab_size": 2**24,
+    "train.batch_size": 2**16,
+    "train.gradient_accumulation_steps": 2**16,
+    "train.max_iters": 10**7,
+}
+"""Far above what anyone trains, and low enough for shapes and schedules to be worked out at once."""
+
 SECTIONS = {"model": ModelConfig, "sweep": SweepConfig, "data": DataConfig, "train": TrainConfig}
 
 
@@ -146,6 +157,9 @@ def check(config: Config) -> None:
         value = _flat(config)[key]
         if isinstance(value, int | float) and value <= 0:
             raise InputError(f"{key} must be above 0, got {value}")
+    for key, largest in LARGEST.items():
+        if _flat(config)[key] > largest:
+            raise InputError(f"{key} must be at most {largest:,}, got {shown(_flat(config)[key])}")
     for key in ("train.warmup_iters", "train.weight_decay", "train.grad_clip", "train.min_lr"):
         value = _flat(config)[key]
         if value is not None and value < 0:

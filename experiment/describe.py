@@ -2,6 +2,8 @@
 
 import dataclasses
 
+import torch
+
 from data.config import TIKTOKEN_SIZES
 from experiment.config import Config
 from experiment.table import columns
@@ -21,7 +23,8 @@ def description(config: Config) -> str:
         model = dataclasses.replace(config.model, attention="explicit")
         steps = trace_attention(model, vocab_size, heads, batch_size=2)
         parts.append(f"H = {heads}: attention of one block, a batch of 2\n{trace_text(steps)}")
-    model = GPT(config.model, vocab_size, [config.head_counts[0]])
+    with torch.device("meta"):  # shapes without data
+        model = GPT(config.model, vocab_size, [config.head_counts[0]])
     parameters = parameter_table(model)
     rows = [[name, f"{count:,}"] for name, count in parameters.items()]
     table = columns(["component", "parameters"], [*rows, ["total, the same for every H", f"{model.n_parameters():,}"]])

@@ -65,6 +65,7 @@ def train_experiment(
         if not stacks:
             say(f"{path}: all {len(experiment.runs)} runs are finished")
             return experiment
+        _require_room(experiment, dataset, device, speed)
         _announce(experiment, dataset, device, speed, stacks, say)
         validation = Validation(dataset, config.model.block_size, device)
         loggers = loggers or Loggers()
@@ -96,6 +97,16 @@ def _train(
                 torch.cuda.empty_cache()
             return False
     return True
+
+
+def _require_room(experiment: Experiment, dataset: Dataset, device: torch.device, speed: Speed) -> None:
+    """Raises WorkError where the CPU has no room for one run: Linux would promise it, and kill the program later."""
+    if device.type != "cpu":
+        return  # a GPU refuses what it does not have
+    heads = experiment.runs[-1].n_head
+    needed = bytes_of_a_run(experiment.config, dataset.tokenizer.vocab_size, heads, device, speed.precision)
+    if needed > free_bytes(device):
+        raise WorkError(_too_large(experiment, dataset, device, speed))
 
 
 def _too_large(experiment: Experiment, dataset: Dataset, device: torch.device, speed: Speed) -> str:
@@ -193,7 +204,8 @@ def _record(
         **as_facts(speed, device),
         "versions": {"python": platform.python_version(), "torch": torch.__version__},
     }
-    model = GPT(experiment.config.model, dataset.tokenizer.vocab_size, [experiment.config.head_counts[0]])
+    with torch.device("meta"):  # shapes without data
+        model = GPT(experiment.config.model, dataset.tokenizer.vocab_size, [experiment.config.head_counts[0]])
     facts = {
         **start,
         "init": init,

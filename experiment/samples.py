@@ -35,7 +35,9 @@ def load_stack(runs: Sequence[Run], config: ModelConfig, device: torch.device, s
         if found is None:
             raise InputError(f"{run.path}: not trained yet; run train.py with its config first")
         state, tensors = found
-        if not run.finished:
+        if state.diverged is not None:
+            say(f"{run.name} diverged at iteration {state.diverged}: these are its last finite weights")
+        elif not run.finished:
             say(f"{run.name} is unfinished: iteration {state.iteration} of {run.max_iters}")
         if model is None:
             model = GPT(config, tensors["transformer.wte.weight"].shape[0], [other.n_head for other in runs])

@@ -3,11 +3,13 @@
 The shapes come from a real forward pass: every tensor operation inside the attention module is watched as it happens.
 """
 
+import dataclasses
 from collections import defaultdict
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.overrides import TorchFunctionMode
 
 from model.config import ModelConfig
@@ -43,11 +45,12 @@ class _Watch(TorchFunctionMode):
 def trace_attention(config: ModelConfig, vocab_size: int, n_head: int, batch_size: int) -> list[Step]:
     """Run a batch through a model of one run and list what its first block's attention did; the run axis is left out.
 
-    The first step is the module's input (B, T, D), the last one its output.
+    The first step is the module's input (B, T, D), the last one its output. The tensors have shapes and no data: any
+    size can be looked at.
     """
-    model = GPT(config, vocab_size, [n_head])
-    model.init_weights([0])
-    model.eval()
+    fake = FakeTensorMode()
+    with fake:
+        model = GPT(dataclasses.replace(config, n_layer=1), vocab_size, [n_head]).eval()
     watch = _Watch()
     attention = model.h[0].attn
 
@@ -60,7 +63,7 @@ def trace_attention(config: ModelConfig, vocab_size: int, n_head: int, batch_siz
         watch.steps.append(Step("out", tuple(output.shape)))
 
     hooks = [attention.register_forward_pre_hook(begin), attention.register_forward_hook(end)]
-    with torch.no_grad():
+    with torch.no_grad(), fake:
         model(torch.zeros(1, batch_size, config.block_size, dtype=torch.long))
     for hook in hooks:
         hook.remove()

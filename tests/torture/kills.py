@@ -11,6 +11,13 @@ from pathlib import Path
 from tests.torture.common import Tally, call, clean, results, write_config
 
 CALLS = ("fsync", "replace", "rename", "link", "open")
+MODES = (
+    (),
+    ("--train.precision", "bf16"),
+    ("--train.compile", "true"),
+    ("--train.precision", "bf16", "--train.compile", "true"),
+)
+"""What is killed: training in fp32 and in bf16, compiled and not."""
 
 
 def reference(folder: Path, arguments: Sequence[str]) -> tuple[Path, dict]:
@@ -52,9 +59,29 @@ def _mine(before: int) -> None:
 
 
 def kills(
-    folder: Path, rng: random.Random, tally: Tally, deadline: float, least: int, arguments: Sequence[str] = ()
+    folder: Path,
+    rng: random.Random,
+    tally: Tally,
+    deadline: float,
+    least: int,
+    modes: Sequence[Sequence[str]] = MODES,
 ) -> None:
-    """Kill, go on, kill, go on; at the end the results are compared bit for bit."""
+    """Kill in every mode, until the least count is reached and the time is over."""
+    os.environ["TORCHINDUCTOR_COMPILE_THREADS"] = "1"  # a fork has no use for its parent's compiling processes
+    for number, arguments in enumerate(modes):
+        part = folder / f"mode-{number}"
+        part.mkdir()
+        left = len(modes) - number
+        until = time.monotonic() + (deadline - time.monotonic()) / left
+        done = _kills(part, rng, tally, until, -(-least // left), arguments)
+        tally.counts["of them " + (" ".join(arguments).replace("--train.", "") or "fp32, not compiled")] += done
+        least = max(1, least - done)
+
+
+def _kills(
+    folder: Path, rng: random.Random, tally: Tally, deadline: float, least: int, arguments: Sequence[str]
+) -> int:
+    """Kill, go on, kill, go on; at the end the results are compared bit for bit. How many kills it took."""
     config, truth = reference(folder, arguments)
     began = time.monotonic()
     whole = folder / "timed"
@@ -85,3 +112,4 @@ def kills(
             tally.fail("lost runs", f"the results differ after kill {done}")
         if list(target.rglob("*.tmp")):
             tally.fail("left files", str(list(target.rglob("*.tmp"))[:2]))
+    return done
