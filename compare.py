@@ -34,8 +34,14 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    result.add_argument("runs", nargs="+", metavar="RUNS", help="an experiment's folder, as train.py wrote it")
-    result.add_argument("--out", metavar="DIR", help="where report.html, figures/ and report.json go (default: RUNS)")
+    result.add_argument(
+        "runs", nargs="+", metavar="RUNS", help="an experiment's folder, as train.py wrote it; or a GPT-2"
+    )
+    result.add_argument(
+        "--out",
+        metavar="DIR",
+        help="where report.html, figures/ and report.json go (default: RUNS; for a GPT-2: runs/heads-NAME)",
+    )
     result.add_argument("--reference", type=int, metavar="H", help="compare with this H (default: the lowest loss)")
     result.add_argument("--quick", action="store_true", help="run no network: no head measures, explorer or samples")
     result.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (default: auto)")
@@ -57,10 +63,11 @@ def main(argv: Sequence[str]) -> None:
     from files import write_json
 
     foreign = [path for path in options.runs if looks_pretrained(path)]
-    if foreign:
-        show_pretrained(foreign, options)
     own = [path for path in options.runs if path not in foreign]
-    if not own:
+    if foreign and own:
+        raise InputError(f"{foreign[0]} is a GPT-2 and {own[0]} an experiment: give compare.py one or the other")
+    if foreign:
+        show_pretrained(foreign, options, shlex.join(["python", "compare.py", *argv]))
         return
     out = Path(options.out or own[0])
     studies, notes = collect(own)
@@ -111,21 +118,34 @@ def part(study, summary: dict, options: argparse.Namespace, suffix: str, studies
     return Part(summary, [*found, *([curves] if curves else [])], told, seen, why)
 
 
-def show_pretrained(paths: Sequence[str], options: argparse.Namespace) -> None:
+def show_pretrained(paths: Sequence[str], options: argparse.Namespace, command: str) -> None:
     """The heads of GPT-2s in Hugging Face format, for which there is no sweep to compare."""
-    import json
-
-    from analysis.pretrained import pretrained_section
+    from analysis.figures import save_pictures
+    from analysis.pretrained import pretrained_part
+    from analysis.report import write_report
     from experiment.table import columns
+    from files import write_json
 
-    sections = [pretrained_section(path, options.device, say) for path in paths]
+    parts = [
+        pretrained_part(path, options.device, options.quick, f"-{number}" if len(paths) > 1 else "", say)
+        for number, path in enumerate(paths, 1)
+    ]
+    out = Path(options.out) if options.out else Path("runs") / f"heads-{parts[0].summary['name'].split('/')[-1]}"
+    for p in parts:
+        save_pictures(p.sections, out / "figures")
+    report = {p.summary["name"]: {section.id: section.data for section in p.sections} for p in parts}
+    out.mkdir(parents=True, exist_ok=True)
+    write_json(out / "report.json", report)
+    write_report(out / "report.html", parts, [], command, out / "figures")
     if options.json:
-        print(json.dumps({section.title: section.data for section in sections}, indent=2))
+        print((out / "report.json").read_text(encoding="utf-8"), end="")
         return
-    for section in sections:
-        print(printable("\n".join([section.title, *section.text])))
-        for table in section.tables:
-            print(printable("\n" + columns(table.head, table.rows) + "\n"))
+    for p in parts:
+        for section in p.sections:
+            print(printable("\n".join([f"{p.summary['name']}: {section.title}", section.text[0]])))
+            for table in section.tables:
+                print(printable("\n" + columns(table.head, table.rows) + "\n"))
+    print(printable(f"Wrote {out / 'report.html'}, report.json and figures/"))
 
 
 def say(text: str) -> None:

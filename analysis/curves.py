@@ -105,7 +105,8 @@ def loss_curves(runs: Sequence[RunCurve], title: str) -> Figure:
         whole.set(xlabel="iteration", ylabel="loss (nats per token)", title="whole run; thin: training loss")
         for axes in (whole, end):
             axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-        whole.legend(fontsize=9, handlelength=3.2)
+        if whole.get_legend_handles_labels()[0]:  # none where every run diverged
+            whole.legend(fontsize=9, handlelength=3.2)
         if heads:
             end.set(xlabel="iteration", ylabel=LOSS, title="its end, enlarged")
             margin = 0.08 * (max(seen) - min(seen) or 1)

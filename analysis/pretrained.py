@@ -1,87 +1,145 @@
-"""Where the heads of a GPT-2 look that was not trained here: there is no sweep to compare, and its heads can be shown.
+"""What the heads of a GPT-2 do that was not trained here: there is no sweep to compare, and its heads can be measured.
 
-Measured on tales' stories, which need no download, read with the GPT-2's own tokenizer.
+Measured on tales' stories, which need no download, read with the GPT-2's own tokenizer: the measures of analysis.heads,
+and the ablation of analysis.ablation.
 """
 
+import dataclasses
 from collections.abc import Callable
+from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
-from analysis.section import Section, Table
+from analysis.ablation import MOST_STEPS, ablate
+from analysis.head_figures import heat_maps, similarity_maps
+from analysis.head_sections import LABELS, definitions, rounded
+from analysis.heads import MEASURES, measure_heads
+from analysis.report import Part
+from analysis.section import Picture, Section, Table
 from data.tales import stories
+from errors import InputError
 from experiment.device import pick_device
-from experiment.loaded import LoadedRun
-from experiment.pretrained import open_pretrained
+from experiment.pretrained import Pretrained, load_pretrained, open_pretrained
 
 STORIES = 16
+ABLATION_STORIES = 4
+"""Of them, those that a head's worth is measured on: a loss for every head."""
 TOKENS = 256
 """Longest text that is looked at, tokens."""
-MEASURES = {
-    "distance": "tokens back",
-    "entropy": "nats",
-    "previous": "share",
-    "first": "share",
-    "self": "share",
-}
-FIRST_QUERY = 2
-"""From the third token on, the token itself, the previous one and the first are three different tokens."""
+LEAST_TOKENS = 4
+"""The measures of a head tell apart three places at least."""
 
 
-def pretrained_section(path: str, device: str = "auto", say: Callable[[str], object] = print) -> Section:
-    """The heads of the GPT-2 in `path`, a folder or a name on the hub. Raises InputError where there is none."""
+def pretrained_part(
+    path: str, device: str = "auto", quick: bool = False, suffix: str = "", say: Callable[[str], object] = print
+) -> Part:
+    """The GPT-2 in `path`, a folder or a name on the hub, as a part of a report. Raises InputError where there is none.
+
+    quick: leave out what silencing each head costs. suffix: ends every id, where there are several parts.
+    """
     source = open_pretrained(path)
-    where = pick_device(device)
-    run = LoadedRun(source.name, source.config.n_head, None, source.config, where, source, source.tokenizer())
-    say(f"{source.name}: looking at {source.config.n_layer} layers of {source.config.n_head} heads")
-    texts = [story.text for story in stories(STORIES, seed=1)]
-    measured = measure(run, texts)
-    rows = [
-        [str(layer), str(head), *(f"{measured[name][layer][head]:.2f}" for name in MEASURES)]
-        for layer in range(source.config.n_layer)
-        for head in range(source.config.n_head)
+    source = dataclasses.replace(source, name=Path(source.name).name)  # a folder's name is short enough for a title
+    config, tokenizer = source.config, source.tokenizer()
+    model = load_pretrained(source, None, say, core="explicit").to(pick_device(device))
+    ids = [tokenizer.encode(story.text)[: min(TOKENS, config.block_size)] for story in stories(STORIES, seed=1)]
+    ids = [tokens for tokens in ids if len(tokens) >= LEAST_TOKENS]
+    if not ids:
+        raise InputError(f"{source.name}: a context of {config.block_size} tokens is too short to measure heads on")
+    x, y, valid = (tensor.to(model.wte.weight.device) for tensor in windows(ids))
+    name = f"{source.name}: D = {config.n_embd}, {config.n_layer} layers, H = {config.n_head}"
+    say(f"heads: {source.name}")
+    with tqdm(desc="heads", total=len(x), disable=None, leave=False, dynamic_ncols=True) as bar:
+        found = measure_heads(model, x, valid, tokenizer.eot, bar.update)
+    sections = [_heads(source, found, int(valid.sum()), suffix)]
+    if not quick:
+        say(f"ablation: {source.name}")
+        steps = 1 + config.n_layer * config.n_head + MOST_STEPS
+        with tqdm(desc="ablation", total=steps, disable=None, leave=False, dynamic_ncols=True) as bar:
+            worth = ablate(model, x[:ABLATION_STORIES], y[:ABLATION_STORIES], bar.update)
+        sections.append(_ablation(source, worth, suffix))
+    facts = [
+        ("Network", f"D = {config.n_embd}, {config.n_layer} layers, context {config.block_size} tokens"),
+        ("Parameters", f"{model.n_parameters():,}"),
+        ("Heads", f"H = {config.n_head} a layer, {config.n_head * config.n_layer} in all, d_h = {model_size(source)}"),
+        ("Text", f"{len(ids)} short stories of this project's tales, {int(valid.sum()):,} of its tokens"),
     ]
-    head = ["layer", "head", *(f"{name} ({unit})" for name, unit in MEASURES.items())]
-    return Section(
-        id="pretrained-heads",
-        title=f"Where the heads of {source.name} look",
-        text=[
-            f"{source.name}: D = {source.config.n_embd}, {source.config.n_layer} layers, H = {source.config.n_head}, "
-            f"on {STORIES} short stories of {measured['tokens']} tokens in all. Distance: tokens back to where a head "
-            "looks, weighted by attention; entropy: of its pattern; then its share of attention on the previous token, "
-            "the first one and the token itself. Means over tokens, from the third of a story on."
-        ],
-        tables=[Table("pretrained-heads", f"Heads of {source.name}", head, rows)],
-        data=measured,
+    summary = {"name": source.name, "groups": [{"sentence": f"{name}: what each of its heads does."}], "notes": []}
+    return Part(summary, sections, facts, None, trained=False)
+
+
+def model_size(source: Pretrained) -> int:
+    """Features of a head, d_h = D / H."""
+    return source.config.n_embd // source.config.n_head
+
+
+def windows(ids: list[list[int]]) -> tuple[Tensor, Tensor, Tensor]:
+    """Token lists as one batch: inputs (N, T), targets (N, T) with -1 where there is none, True at real inputs (N, T).
+
+    What fills a row up stands after the text, where a causal model's tokens do not see it.
+    """
+    length = max(map(len, ids))
+    x = torch.zeros(len(ids), length, dtype=torch.int64)
+    y = torch.full_like(x, -1)
+    valid = torch.zeros_like(x, dtype=torch.bool)
+    for row, tokens in enumerate(ids):
+        x[row, : len(tokens)] = torch.tensor(tokens)
+        y[row, : len(tokens) - 1] = torch.tensor(tokens[1:])
+        valid[row, : len(tokens)] = True
+    return x, y, valid
+
+
+def _heads(source: Pretrained, found: dict, tokens: int, suffix: str) -> Section:
+    heads, title = source.config.n_head, f"the heads of {source.name}"
+    maps = {LABELS[measure]: {heads: np.array(found[measure])} for measure in MEASURES}
+    pictures = [
+        Picture(f"heads{suffix}", "Every head: a measure a picture, a layer a row.", heat_maps(maps, title)),
+    ]
+    if heads > 1:
+        caption = "How alike the heads of a layer look: 1 is the same pattern, 0 no token in common."
+        figure = similarity_maps({heads: np.array(found["similarity"])}, f"{title}\nsimilarity within a layer")
+        pictures.append(Picture(f"similarity{suffix}", caption, figure))
+    kinds = {"rank": "rank", "effective_rank": "effective rank", "stable_rank": "stable rank"}
+    rows = [
+        [
+            str(layer + 1),
+            str(head + 1),
+            *(f"{found[measure][layer][head]:.2f}" for measure in MEASURES),
+            *(f"{found[kind][layer][head]:.1f}" for kind in kinds),
+        ]
+        for layer in range(source.config.n_layer)
+        for head in range(heads)
+    ]
+    table = Table(
+        f"heads-table{suffix}",
+        f"Every head of {source.name}.",
+        ["layer", "head", *(LABELS[measure] for measure in MEASURES), *kinds.values()],
+        rows,
     )
+    text = [f"Measured on {STORIES} short stories, {tokens:,} tokens.", *definitions()]
+    return Section(f"heads{suffix}", "What do the heads do?", text, pictures, [table], rounded(found))
 
 
-def measure(run: LoadedRun, texts: list[str]) -> dict:
-    """For each of MEASURES, the mean of every layer and head over the texts' queries, [L][H]; and `tokens`."""
-    layers, heads = run.config.n_layer, run.n_head
-    sums = {name: torch.zeros(layers, heads, dtype=torch.float64) for name in MEASURES}
-    queries = tokens = 0
-    for text in texts:
-        ids = run.tokenizer.encode(text)[: min(TOKENS, run.config.block_size)]
-        if len(ids) <= FIRST_QUERY:
-            continue
-        seen = run.look(ids)
-        for layer in range(layers):
-            for name, value in of_pattern(seen[f"h.{layer}.pattern"]).items():
-                sums[name][layer] += value.double().sum(-1).cpu()
-        queries += len(ids) - FIRST_QUERY
-        tokens += len(ids)
-    return {name: (total / max(1, queries)).tolist() for name, total in sums.items()} | {"tokens": tokens}
-
-
-def of_pattern(pattern: Tensor) -> dict[str, Tensor]:
-    """Each of MEASURES for the queries from FIRST_QUERY on: pattern (H, T, T) → (H, T - 2)."""
-    late = pattern[:, FIRST_QUERY:]
-    key = torch.arange(pattern.shape[-1], device=pattern.device)
-    return {
-        "distance": key[FIRST_QUERY:] - late @ key.to(late.dtype),
-        "entropy": torch.special.entr(late).sum(-1),
-        "previous": late.diagonal(FIRST_QUERY - 1, -2, -1),
-        "first": late[..., 0],
-        "self": late.diagonal(FIRST_QUERY, -2, -1),
-    }
+def _ablation(source: Pretrained, worth: dict, suffix: str) -> Section:
+    alone = np.array(worth["alone"])
+    layer, head = np.unravel_index(alone.argmax(), alone.shape)
+    text = (
+        f"Silencing a head replaces its output by zero. Over {worth['tokens']:,} tokens the loss is "
+        f"{worth['loss']:.3f} nats per token; without head {head + 1} of layer {layer + 1}, the one that is missed "
+        f"most, it rises by {alone.max():.3f} (Michel et al., NeurIPS 2019)."
+    )
+    maps = {"rise of the loss (nats per token)": {source.config.n_head: alone}}
+    picture = Picture(
+        f"ablation{suffix}",
+        "How much the loss rises when one head is silenced.",
+        heat_maps(maps, f"{source.name}\nloss without a head", logarithmic=True),
+    )
+    rows = [
+        [str(at // alone.shape[1] + 1), str(at % alone.shape[1] + 1), f"{alone.flat[at]:.4f}"]
+        for at in np.argsort(-alone, axis=None)
+    ]
+    head_row = ["layer", "head", "rise of the loss (nats per token)"]
+    table = Table(f"ablation-table{suffix}", "Heads by what silencing each costs.", head_row, rows)
+    return Section(f"ablation{suffix}", "What is each head worth?", [text], [picture], [table], rounded(worth))

@@ -33,6 +33,7 @@ class Part:
     facts: list[tuple[str, str]]
     look: dict | None  # analysis.look.look
     no_look: str | None = None  # why there is none, in words
+    trained: bool = True  # here, as a sweep; False: a GPT-2 of another maker
 
 
 def report_html(parts: Sequence[Part], notes: Sequence[str], command: str, figures: Path) -> str:

@@ -8,27 +8,11 @@ import transformers
 
 import compare
 import errors
-from analysis.pretrained import STORIES, of_pattern
+from analysis.pretrained import ABLATION_STORIES, STORIES
 from data.tales import stories
 
 
-def test_planted_patterns_have_the_measures_they_were_made_with():
-    n = 8
-    previous, first, own = torch.eye(n).roll(-1, 1), torch.zeros(n, n), torch.eye(n)
-    first[:, 0] = 1
-    even = torch.ones(n, n).tril() / torch.arange(1, n + 1)[:, None]
-    found = of_pattern(torch.stack([previous, first, own, even]))
-    query = torch.arange(2.0, n)
-    assert found["previous"][:3].tolist() == [[1.0] * 6, [0.0] * 6, [0.0] * 6]
-    assert found["first"][:3].tolist() == [[0.0] * 6, [1.0] * 6, [0.0] * 6]
-    assert found["self"][:3].tolist() == [[0.0] * 6, [0.0] * 6, [1.0] * 6]
-    assert found["distance"][:3].tolist() == [[1.0] * 6, query.tolist(), [0.0] * 6]
-    assert torch.allclose(found["distance"][3], query / 2)
-    assert torch.allclose(found["entropy"][3], (query + 1).log())
-    assert found["entropy"][:3].abs().max() == 0
-
-
-def test_compare_shows_the_heads_of_a_gpt2(trained, tmp_path, capsys):
+def test_compare_shows_the_heads_of_a_gpt2(trained, tmp_path, capsys, monkeypatch):
     torch.manual_seed(1)
     config = transformers.GPT2Config(
         n_layer=2,
@@ -45,8 +29,9 @@ def test_compare_shows_the_heads_of_a_gpt2(trained, tmp_path, capsys):
     shutil.copy(trained.runs[0].path / "tokenizer.json", folder)
     tokenizer = transformers.PreTrainedTokenizerFast(tokenizer_file=str(folder / "tokenizer.json"))
     capsys.readouterr()
-    assert errors.guard("compare.py", compare.main, [str(folder), "--json"]) == 0
-    shown = next(iter(json.loads(capsys.readouterr().out).values()))
+    assert errors.guard("compare.py", compare.main, [str(folder), "--out", str(tmp_path / "out"), "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)["gpt2"]
+    worth, shown = shown["ablation"], shown["heads"]
     previous, distance, n = torch.zeros(2, 4), torch.zeros(2, 4), 0
     for story in stories(STORIES, seed=1):
         ids = tokenizer(story.text, return_tensors="pt").input_ids[:, :64]
@@ -61,7 +46,21 @@ def test_compare_shows_the_heads_of_a_gpt2(trained, tmp_path, capsys):
     assert torch.allclose(torch.tensor(shown["previous"]), previous / n, atol=1e-4)
     assert torch.allclose(torch.tensor(shown["distance"]), distance / n, rtol=1e-3)
     assert (previous / n).std() > 0.001
-    assert errors.guard("compare.py", compare.main, [str(folder)]) == 0
+    losses = []
+    for story in stories(ABLATION_STORIES, seed=1):
+        ids = tokenizer(story.text, return_tensors="pt").input_ids[:, :64]
+        with torch.no_grad():
+            losses += torch.nn.functional.cross_entropy(
+                model(ids).logits[0, :-1], ids[0, 1:], reduction="none"
+            ).tolist()
+    assert worth["tokens"] == len(losses)
+    assert abs(worth["loss"] - sum(losses) / len(losses)) < 1e-4
+    monkeypatch.chdir(tmp_path)
+    assert errors.guard("compare.py", compare.main, [str(folder), "--quick"]) == 0
     out = capsys.readouterr().out
-    assert "H = 4" in out
-    assert len([line for line in out.splitlines() if line.strip().startswith(("0 ", "1 "))]) == 8
+    assert len([line for line in out.splitlines() if line.strip().startswith(("1 ", "2 "))]) == 8
+    page = (tmp_path / "runs" / "heads-gpt2" / "report.html").read_text()
+    assert "H = 4" in page
+    assert "what was trained" not in page.lower()
+    assert errors.guard("compare.py", compare.main, [str(folder), str(trained.path)]) == 2
+    assert "one or the other" in capsys.readouterr().err
