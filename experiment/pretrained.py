@@ -86,13 +86,18 @@ class Pretrained:
             raise InputError(f"{self.folder}: {error}") from None
 
     def tokenizer(self):
-        """Its tokenizer: this project's own, else tokenizer.json, else vocab.json and merges.txt."""
+        """Its tokenizer: this project's own, else tokenizer.json, else vocab.json and merges.txt, else OpenAI's.
+
+        OpenAI's where there is no file and the vocabulary has the size of GPT-2's.
+        """
         from data.hf_tokenizer import HFTokenizer
-        from data.tokenizers import load_tokenizer
+        from data.tokenizers import BPETokenizer, load_tokenizer
 
         own = self.folder.parent / "tokenizer"
         if (self.folder / "checkpoints").is_dir() and own.is_dir():
             tokenizer = load_tokenizer(own)
+        elif self.vocab_size == GPT2_VOCABULARY and not has_tokenizer(self.folder):
+            tokenizer = BPETokenizer.of_tiktoken("gpt2")
         else:
             tokenizer = HFTokenizer.load(self.folder, self.vocab_size)
         if tokenizer.vocab_size > self.vocab_size:

@@ -373,3 +373,14 @@ def test_sampling_from_one_runs_folder(capsys, trained):
     assert status == 0, err
     whole = call(capsys, sample, trained.path, "--n_head", 4, "--max_new_tokens", 5, "--json", "--seed", 2)[1]
     assert json.loads(out)["runs"][0]["texts"] == json.loads(whole)["runs"][0]["texts"]
+
+
+def test_a_gpt2_without_tokenizer_files_is_read_with_openais(monkeypatch, tmp_path, foreign, trained):
+    asked = []
+    made = load_tokenizer(trained.path / "tokenizer")
+    monkeypatch.setattr(BPETokenizer, "of_tiktoken", lambda name: asked.append(name) or made)
+    gpt2(tmp_path / "gpt2", vocab_size=50257, n_layer=1, bos_token_id=50256, eos_token_id=50256)
+    source = open_pretrained(str(tmp_path / "gpt2"))
+    assert source.tokenizer() is made
+    assert asked == ["gpt2"]
+    assert open_pretrained(str(foreign[0])).tokenizer() is not made  # it has its own
