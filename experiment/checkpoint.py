@@ -36,6 +36,7 @@ class State:
     loss_sum: float = 0.0  # of the training losses since the last line of metrics.jsonl
     loss_count: int = 0
     diverged: int | None = None
+    unmeasured: dict | None = None  # this step's line of metrics.jsonl, where its measurement was interrupted
 
 
 def save(run: Run, model: GPT, optimizer: StackedAdamW, place: int, state: State, eot: int | None) -> None:
@@ -99,7 +100,7 @@ def verify(folder: Path) -> State:
     """
     try:
         values = read_sealed(folder / "state.json")
-        state = State(**{name: values[name] for name in State.__dataclass_fields__})
+        state = State(**{name: values[name] for name in State.__dataclass_fields__ if name in values})
         for name in FILES:
             if sha256(folder / name) != values["sha256"][name]:
                 raise ValueError(f"{name} is damaged (checksum)")
@@ -114,18 +115,17 @@ def verify(folder: Path) -> State:
     return state
 
 
-def good_iterations(run: Run, say: Callable[[str], object] = print) -> list[int]:
-    """The steps of which the run has an undamaged checkpoint, newest first.
+def good_iterations(run: Run, say: Callable[[str], object] = print) -> dict[int, State]:
+    """The steps of which the run has an undamaged checkpoint, newest first, with their states.
 
     Raises:
         InputError: it has checkpoints, and every one is damaged.
     """
     checkpoints = run.checkpoints()
-    good = []
+    good = {}
     for folder in checkpoints:
         try:
-            verify(folder)
-            good.append(checkpoint_iteration(folder))
+            good[checkpoint_iteration(folder)] = verify(folder)
         except ValueError as error:
             say(f"{folder}: {error}; passed over")
     if checkpoints and not good:
@@ -135,9 +135,8 @@ def good_iterations(run: Run, say: Callable[[str], object] = print) -> list[int]
 
 def load_weights(run: Run, say: Callable[[str], object] = print) -> tuple[State, dict[str, Tensor]] | None:
     """Where the run stands and its weights (GPT-2's names), of the newest good checkpoint; None where it has none."""
-    for iteration in good_iterations(run, say):
-        folder = _folder(run, iteration)
-        return verify(folder), load_file(folder / WEIGHTS)
+    for iteration, state in good_iterations(run, say).items():
+        return state, load_file(_folder(run, iteration) / WEIGHTS)
     return None
 
 

@@ -98,7 +98,13 @@ class Run:
 
     @property
     def finished(self) -> bool:
-        return self.iteration >= self.max_iters
+        """Whether every step is done, and the last one measured, as of the newest checkpoint."""
+        if self.iteration < self.max_iters:
+            return False
+        try:
+            return read_sealed(self.checkpoints()[0] / "state.json").get("unmeasured") is None
+        except (OSError, ValueError):
+            return True  # damaged: said where the checkpoint is read
 
     @property
     def diverged(self) -> int | None:

@@ -21,14 +21,14 @@ class Metrics:
         loggers.begin(run, [json.loads(line) for line in kept.splitlines()])
 
     def write(self, line: dict) -> None:
-        finite = {key: _finite(value) for key, value in line.items()}
+        line = finite(line)
         with open(self.path, "a", encoding="utf-8") as file:
-            file.write(json.dumps(finite, allow_nan=False) + "\n")
-        self.loggers.write(self.run, finite)
+            file.write(json.dumps(line, allow_nan=False) + "\n")
+        self.loggers.write(self.run, line)
 
 
-def _finite(value):
+def finite(value):
     """The value with null in place of NaN and infinity, which JSON does not have."""
     if isinstance(value, dict):
-        return {key: _finite(v) for key, v in value.items()}
+        return {key: finite(v) for key, v in value.items()}
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -12,6 +12,11 @@ class Signals:
         self.previous = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}
         return self
 
+    @property
+    def name(self) -> str:
+        """The name of the signal that came: SIGINT or SIGTERM."""
+        return signal.Signals(self.received).name
+
     def __exit__(self, *_) -> None:
         for number, handler in self.previous.items():
             signal.signal(number, handler)

@@ -5,9 +5,8 @@ measured or saved.
 """
 
 import math
-import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import torch
@@ -21,7 +20,7 @@ from experiment import checkpoint
 from experiment.config import Config, TrainConfig
 from experiment.folder import Run
 from experiment.loggers import Loggers
-from experiment.metrics import Metrics
+from experiment.metrics import Metrics, finite
 from experiment.optimizer import StackedAdamW
 from experiment.pretrained import put_pretrained
 from experiment.signals import Signals
@@ -116,24 +115,33 @@ class Stack:
         )
         with Signals() as signals, bar:
             if self.start == 0:
-                self._log(self._measure(validation), tokens_per_step, began)
+                self._line(tokens_per_step, began)
+            if any(state.unmeasured for state in self.states):
+                if not self._measure(validation, signals):
+                    raise Interrupted(
+                        f"{signals.name} while iteration {self.start} was measured; the same command goes on from here",
+                        128 + signals.received,
+                    )
+                if self.start == train.max_iters:
+                    self._save(tokens_per_step, time.monotonic() - began)
             for iteration in range(self.start, train.max_iters):
                 self.step(iteration)
                 done = self.iteration = iteration + 1
                 bar.update()
                 last = done == train.max_iters
-                if measure := done % train.eval_interval == 0 or last:
-                    self._log(self._measure(validation), tokens_per_step, began)
-                elif done % train.log_interval == 0:
-                    self._log(None, tokens_per_step, began)
+                measure = done % train.eval_interval == 0 or last
                 if measure or done % train.log_interval == 0:
+                    self._line(tokens_per_step, began)
+                    if measure:
+                        last &= self._measure(validation, signals)
+                    else:
+                        self._write()
                     bar.set_postfix_str(self._postfix(bar, tokens_per_step))
                 if signals.received or last or done % train.checkpoint_interval == 0:
                     self._save(tokens_per_step, time.monotonic() - began)
                 if signals.received and not last:
-                    name = signal.Signals(signals.received).name
                     raise Interrupted(
-                        f"{name} at iteration {done} of {train.max_iters}: checkpoint written; "
+                        f"{signals.name} at iteration {done} of {train.max_iters}: checkpoint written; "
                         "the same command goes on from here",
                         128 + signals.received,
                     )
@@ -144,21 +152,8 @@ class Stack:
         self.loss_sum += self.compute.losses
         self.loss_count += 1
 
-    def _measure(self, validation: Validation) -> list[dict]:
-        with self.compute.measuring():
-            losses, relations = validation(self.model, self.compute.autocast)
-        by_head = {}
-        for run, loss in zip(self.runs, losses, strict=True):
-            by_head.setdefault(run.n_head, []).append(loss)
-        shown = "  ".join(f"H={heads} {np.mean(values):.4f}" for heads, values in by_head.items())
-        self.say(f"iter {self.iteration:>5}: val loss  {shown}")
-        return [
-            {"val_loss": loss} | ({"val_loss_by_relation": relation} if relation else {})
-            for loss, relation in zip(losses, relations, strict=True)
-        ]
-
-    def _log(self, measured: list[dict] | None, tokens_per_step: int, began: float) -> None:
-        """Write a line for every run, and note which runs have diverged."""
+    def _line(self, tokens_per_step: int, began: float) -> None:
+        """Begin a line of metrics for every run: the steps since the last one; and note which runs have diverged."""
         means = (self.loss_sum / max(1, self.loss_count)).tolist()
         norms, rates, alive = self.compute.norms.tolist(), self.optimizer.rates.tolist(), self.optimizer.alive.tolist()
         seconds = round(time.monotonic() - began, 3)
@@ -170,10 +165,36 @@ class Stack:
                 line |= {"train_loss": means[r], "grad_norm": norms[r], "lr": rates[r]}
             if state.diverged is not None:
                 line["diverged"] = state.diverged
-            self.metrics[r].write(line | (measured[r] if measured else {}))
+            state.unmeasured = finite(line)
         self.shown = means if self.loss_count else None
         self.loss_sum.zero_()
         self.loss_count = 0
+
+    def _measure(self, validation: Validation, signals: Signals) -> bool:
+        """Write the lines with their validation losses; False, and none written, where a signal came first."""
+        self.model.eval()
+        with self.compute.measuring():
+            measured = validation(self.model, self.compute.autocast, lambda: signals.received)
+        self.model.train()
+        if measured is None:
+            return False
+        by_head = {}
+        for run, loss in zip(self.runs, measured[0], strict=True):
+            by_head.setdefault(run.n_head, []).append(loss)
+        shown = "  ".join(f"H={heads} {np.mean(values):.4f}" for heads, values in by_head.items())
+        self.say(f"iter {self.iteration:>5}: val loss  {shown}")
+        self._write(
+            {"val_loss": loss} | ({"val_loss_by_relation": relation} if relation else {})
+            for loss, relation in zip(*measured, strict=True)
+        )
+        return True
+
+    def _write(self, measured: Iterable[dict] | None = None) -> None:
+        """Write the lines that were begun, each with what was measured."""
+        for state, metrics, more in zip(self.states, self.metrics, measured or [{}] * len(self.runs), strict=True):
+            if state.unmeasured is not None:  # written already where a kill came between checkpoints of companions
+                metrics.write(state.unmeasured | more)
+                state.unmeasured = None
 
     def _postfix(self, bar: tqdm, tokens_per_step: int) -> str:
         by_head = {}
@@ -203,20 +224,21 @@ def plan(runs: Sequence[Run], stack_size: int, say: Callable[[str], object] = pr
     checkpoint, finished ones with their companions: bits depend on who trains together. Runs with no step in common are
     parted. Damaged checkpoints are passed over, and `say` says so.
     """
-    reached = {run: set(checkpoint.good_iterations(run, say)) or {0} for run in runs}
+    held = {run: checkpoint.good_iterations(run, say) or {0: checkpoint.State()} for run in runs}
+    reached = {run: set(states) for run, states in held.items()}
     stacks = []
     for first in range(0, len(runs), stack_size):
         together = runs[first : first + stack_size]
-        waiting = [run for run in together if max(reached[run]) < run.max_iters]
+        newest = {run: max(reached[run]) for run in together}
+        waiting = [r for r in together if newest[r] < r.max_iters or held[r][newest[r]].unmeasured is not None]
         if not waiting:
             for run in together:
-                checkpoint.restore(run, max(reached[run]), say)
+                checkpoint.restore(run, newest[run], say)
         elif common := set.intersection(*(reached[run] for run in together)):
             stacks.append((together, max(common)))
         elif all(len(reached[run]) == 1 for run in together):  # a kill while the first checkpoints were written
             stacks.append((together, 0))
         else:
-            newest = {run: max(reached[run]) for run in waiting}
-            for step in sorted(set(newest.values())):
+            for step in sorted({newest[run] for run in waiting}):
                 stacks.append(([run for run in waiting if newest[run] == step], step))
     return stacks

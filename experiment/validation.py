@@ -26,18 +26,23 @@ class Validation:
         self.tagged = dataset.val_relations is not None
 
     @torch.no_grad()
-    def __call__(self, model: GPT, autocast: Callable) -> tuple[list[float], list[dict[str, float]]]:
-        """Mean loss of each of R runs, nats a token: over all tokens, and over those of each relation (tales)."""
+    def __call__(
+        self, model: GPT, autocast: Callable, stop: Callable[[], object]
+    ) -> tuple[list[float], list[dict[str, float]]] | None:
+        """Mean loss of each of R runs, nats a token: over all tokens, and over those of each relation (tales).
+
+        None where `stop`, asked between parts of the split, says so.
+        """
         n_run = len(model.n_head)
         widest = max(model.vocab_size, 4 * model.config.n_embd)
         size = max(1, LARGEST_TENSOR.get(self.x.device.type, 2**24) // (n_run * self.x.shape[1] * widest))
-        model.eval()
         sums = []
         for x, y, groups in zip(self.x.split(size), self.y.split(size), self.groups.split(size, dim=1), strict=True):
+            if stop():
+                return None
             with autocast():
                 losses = model.token_losses(x.expand(n_run, -1, -1), y.expand(n_run, -1, -1))
             sums.append(torch.einsum("rnt,gnt->rg", losses.float(), groups))
-        model.train()
         counts = self.groups.sum((1, 2), dtype=torch.float32).cpu().double()
         means = (torch.stack(sums).cpu().double().sum(0) / counts).tolist()  # (R, 5)
         relations = [dict(zip(RELATIONS, row[1:], strict=True)) if self.tagged else {} for row in means]

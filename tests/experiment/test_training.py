@@ -20,6 +20,7 @@ from experiment.speed import Speed
 from experiment.sweep import RunSpec
 from experiment.table import result_table
 from experiment.training import Batches, Stack, plan
+from experiment.validation import Validation
 from tests.conftest import small_config
 
 EAGER = Speed("fp32", "fp32", compile=False, stack_size=6)
@@ -196,6 +197,29 @@ def test_a_signal_ends_training_after_a_checkpoint_and_the_same_command_goes_on(
     assert stopped.value.status == 143
     monkeypatch.setattr(Stack, "step", step)
     again = train(tmp_path / "x")
+    assert equal(weights(again), weights(trained))
+    assert timeless(again) == timeless(trained)
+
+
+@pytest.mark.parametrize("measurement", [0, 1, 2])
+def test_a_signal_ends_a_measurement_which_the_same_command_makes_again(tmp_path, trained, monkeypatch, measurement):
+    """Before the first step, half-way at step 6, and after the last one, 12."""
+    measure, calls = Validation.__call__, []
+
+    def measure_and_interrupt(self, model, autocast, stop):
+        calls.append(1)
+        if len(calls) == measurement + 1:
+            os.kill(os.getpid(), signal.SIGINT)
+        return measure(self, model, autocast, stop)
+
+    monkeypatch.setattr(Validation, "__call__", measure_and_interrupt)
+    with pytest.raises(Interrupted, match="SIGINT") as stopped:
+        train(tmp_path / "x")
+    assert stopped.value.status == 130
+    assert not any(run.finished for run in Experiment.open(tmp_path / "x").runs)
+    monkeypatch.setattr(Validation, "__call__", measure)
+    again = train(tmp_path / "x")
+    assert all(run.finished for run in again.runs)
     assert equal(weights(again), weights(trained))
     assert timeless(again) == timeless(trained)
 
