@@ -10,8 +10,13 @@ import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from errors import ArgumentParser, InputError, guard, printable
+
+if TYPE_CHECKING:  # they take seconds to import
+    from analysis.report import Part
+    from analysis.runs import Study
 
 EPILOG = """\
 examples:
@@ -95,7 +100,7 @@ def main(argv: Sequence[str]) -> None:
     print(printable(f"\nWrote {out / 'report.html'}, report.json{drawn}"))
 
 
-def part(study, summary: dict, options: argparse.Namespace, suffix: str, studies: int):
+def part(study: "Study", summary: dict, options: argparse.Namespace, suffix: str, studies: int) -> "Part":
     """One study's part of the report. suffix: ends every id, where there are several studies."""
     from analysis.curves import curves_section
     from analysis.measures import sections

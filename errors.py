@@ -7,6 +7,7 @@ Exit status, the same for train.py, sample.py and compare.py:
 import argparse
 import sys
 from collections.abc import Callable, Sequence
+from typing import NoReturn
 
 
 def printable(text: str) -> str:
@@ -37,7 +38,7 @@ class Interrupted(Exception):
 class ArgumentParser(argparse.ArgumentParser):
     """argparse's parser, whose complaints are InputErrors of one line."""
 
-    def error(self, message: str):
+    def error(self, message: str) -> NoReturn:
         raise InputError(f"{message} (see {self.prog} --help)")
 
 

@@ -4,7 +4,7 @@ Silencing a head sets its z to zero at the attention module's named point. Miche
 better than one?, NeurIPS 2019. Everything before the silenced layer is computed once.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 import torch
@@ -20,7 +20,7 @@ LOGITS = 2**21
 
 
 @torch.no_grad()
-def ablate(model: GPT, x: Tensor, y: Tensor, progress=lambda n: None) -> dict:
+def ablate(model: GPT, x: Tensor, y: Tensor, progress: Callable[[int], object] = lambda n: None) -> dict:
     """Loss of a model of one run over windows x, y (N, T), y = -1 to ignore, with heads silenced; nats per token.
 
     progress: called with 1 after each loss, 1 + the number of heads + at most MOST_STEPS times.

@@ -12,7 +12,7 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -71,7 +71,7 @@ def measure_costs(
     heads: Sequence[int],
     device: torch.device,
     bf16: bool = False,
-    progress=lambda n: None,
+    progress: Callable[[int], object] = lambda n: None,
 ) -> dict[str, dict[str, dict[str, float]]]:
     """{core: {H: {"seconds", "peak_bytes"}}}: the fastest iteration, and the most tensor memory held in one.
 
@@ -124,7 +124,7 @@ def peak_allocation(work: Callable[[], object]) -> int:
 
 
 @contextmanager
-def silent():
+def silent() -> Iterator[None]:
     """Keep what the profiler's library writes to stderr, whatever Python is told, off the terminal."""
     sys.stderr.flush()
     kept = os.dup(2)

@@ -1,6 +1,7 @@
 """What do the heads do, and what is each worth? The measures of analysis.heads and analysis.ablation in words."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -200,7 +201,7 @@ def spread(values: list[float], digits: int = 3) -> str:
     return text if e.standard_deviation is None else f"{text} ± {e.standard_deviation:.{digits}f}"
 
 
-def rounded(value, digits: int = 5):
+def rounded(value: Any, digits: int = 5) -> Any:
     """Numbers of a measurement, shortened for report.json."""
     if isinstance(value, dict):
         return {key: rounded(v, digits) for key, v in value.items()}

@@ -5,6 +5,8 @@ stays flat. Means are over the queries from the third token of a window on: for 
 and the first are three different tokens, and a head that looks at one of them alone scores 1 there and 0 elsewhere.
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -20,7 +22,9 @@ MEASURES = ("distance", "entropy", "previous", "first", "self", "induction")
 
 
 @torch.no_grad()
-def measure_heads(model: GPT, x: Tensor, valid: Tensor, eot: int | None = None, progress=lambda n: None) -> dict:
+def measure_heads(
+    model: GPT, x: Tensor, valid: Tensor, eot: int | None = None, progress: Callable[[int], object] = lambda n: None
+) -> dict:
     """Measures of every head of a model of one run, whose core is the explicit one.
 
     Args:

@@ -15,6 +15,7 @@ from torch import Tensor
 from analysis.runs import RunCurve, Study, by_head
 from data.packed import Dataset, prepare
 from data.tales import check
+from data.tokenizers import Tokenizer
 from errors import InputError
 from experiment.device import pick_device
 from experiment.folder import Experiment, Run
@@ -166,7 +167,7 @@ def pack(pattern: Tensor) -> str:
     return base64.b64encode(bytes_.numpy().tobytes()).decode("ascii")
 
 
-def token_texts(tokenizer, tokens: np.ndarray) -> list[str]:
+def token_texts(tokenizer: Tokenizer, tokens: np.ndarray) -> list[str]:
     """Each token's own text; end-of-text is the empty string."""
     return ["" if token == tokenizer.eot else tokenizer.decode([token]) for token in tokens.tolist()]
 
@@ -181,7 +182,7 @@ def sample_prompts(dataset: Dataset, passages: Sequence[np.ndarray]) -> list[tup
     return prompts[:2]
 
 
-def write(model: GPT, tokenizer, prompt: list[int]) -> list[str]:
+def write(model: GPT, tokenizer: Tokenizer, prompt: list[int]) -> list[str]:
     """Samples after the prompt, up to the end of the text."""
     drawn = generate(
         model, prompt, SAMPLES, SAMPLE_TOKENS, seed=SEED, temperature=TEMPERATURE, stop=tokenizer.eot

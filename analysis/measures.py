@@ -5,6 +5,7 @@ What has to run the networks goes run by run and is kept beside each run (analys
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
@@ -15,6 +16,11 @@ from analysis.runs import RunCurve, Study, by_head
 from analysis.section import Section
 from errors import InputError
 from experiment.folder import Experiment, Run
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from model.gpt import GPT
 
 HEAD_TOKENS = 2**17
 """Validation tokens that head measures are taken over, in windows spread evenly over the split; all where fewer."""
@@ -111,7 +117,14 @@ class Probe:
     say: Callable[[str], object]
 
     @classmethod
-    def open(cls, study: Study, experiments: Sequence[Experiment], curves: list[RunCurve], device: str, say) -> "Probe":
+    def open(
+        cls,
+        study: Study,
+        experiments: Sequence[Experiment],
+        curves: list[RunCurve],
+        device: str,
+        say: Callable[[str], object],
+    ) -> "Probe":
         """Raises CannotMeasure where the corpus is not the one that was trained on."""
         from data.packed import prepare
         from experiment.device import pick_device
@@ -147,7 +160,7 @@ class Probe:
         """measure_heads of every run."""
         from analysis.heads import VERSION, measure_heads
 
-        def measure(run: Run, bar) -> dict:
+        def measure(run: Run, bar: tqdm) -> dict:
             x, y = self._windows(HEAD_TOKENS)
             return measure_heads(self._model(run, "explicit"), x, y >= 0, self.dataset.tokenizer.eot, bar.update)
 
@@ -157,7 +170,7 @@ class Probe:
         """ablate of every run."""
         from analysis.ablation import VERSION, ablate
 
-        def measure(run: Run, bar) -> dict:
+        def measure(run: Run, bar: tqdm) -> dict:
             return ablate(self._model(run), *self._windows(ABLATION_TOKENS), bar.update)
 
         return self._each("ablation", VERSION, {"tokens": ABLATION_TOKENS}, measure)
@@ -169,7 +182,7 @@ class Probe:
 
         asked = pairs(relations.PAIRS, relations.PAIR_SEED)
 
-        def measure(run: Run, bar) -> dict:
+        def measure(run: Run, bar: tqdm) -> dict:
             model, tokenizer = self._model(run), self.dataset.tokenizer
             choice = relations.forced_choice(model, tokenizer, asked, bar.update)
             return {"choice": choice} | relations.sampled_relations(model, tokenizer, bar.update)
@@ -194,7 +207,9 @@ class Probe:
         settings = {"heads": heads, "bf16": bf16} | where
         return cached(self.runs[0][1], "cost", VERSION, settings, measure, self.say), where
 
-    def _each(self, name: str, version: int, settings: dict, measure, steps: int | None = None) -> dict:
+    def _each(
+        self, name: str, version: int, settings: dict, measure: Callable[[Run, tqdm], dict], steps: int | None = None
+    ) -> dict:
         """{n_head: {seed: value}} of measure(run, bar), from each run's folder where it is kept."""
         settings = settings | {"data": self.dataset.hash}
         found: dict[int, dict[int, dict]] = {}
@@ -213,7 +228,7 @@ class Probe:
         """A bar on a terminal that goes away when it is done."""
         return tqdm(desc=name, total=total, disable=None, leave=False, dynamic_ncols=True)
 
-    def _model(self, run: Run, core: str = "sdpa"):
+    def _model(self, run: Run, core: str = "sdpa") -> "GPT":
         from experiment.samples import load_stack
 
         return load_stack([run], replace(self.experiment.config.model, attention=core), self.device, self.say)
@@ -224,7 +239,7 @@ class Probe:
         of = -(-(len(self.dataset.val) - 1) // size)
         return min(of, max(1, tokens // size)), of
 
-    def _windows(self, tokens: int):
+    def _windows(self, tokens: int) -> tuple["Tensor", "Tensor"]:
         """Inputs and targets of the windows taken, (N, T) each."""
         import torch
 

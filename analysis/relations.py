@@ -20,7 +20,9 @@ LOGITS = 2**21
 
 
 @torch.no_grad()
-def forced_choice(model: GPT, tokenizer: Tokenizer, pairs: Sequence[Pair], progress=lambda n: None) -> dict[str, float]:
+def forced_choice(
+    model: GPT, tokenizer: Tokenizer, pairs: Sequence[Pair], progress: Callable[[int], object] = lambda n: None
+) -> dict[str, float]:
     """Share of the pairs of each relation in which a model of one run finds the right continuation likelier.
 
     What is compared is the sum of log-probabilities of the continuation's tokens after the context; equal ones count

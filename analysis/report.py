@@ -10,11 +10,13 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import jinja2
 from markupsafe import Markup
 
 from analysis.section import Picture, Section
+from experiment.config import Config
 from files import write_text
 
 HERE = Path(__file__).parent / "page"
@@ -56,7 +58,7 @@ def report_html(parts: Sequence[Part], notes: Sequence[str], command: str, figur
     )
 
 
-def write_report(path: Path, *arguments) -> None:
+def write_report(path: Path, *arguments: Any) -> None:
     """Write report_html(*arguments) to `path`, whole or not at all."""
     write_text(path, report_html(*arguments))
 
@@ -91,7 +93,7 @@ def png(picture: Picture, folder: Path) -> Markup:
     return Markup('<img alt="{}" src="data:image/png;base64,{}">').format(picture.caption, data)
 
 
-def facts(config, environment: dict, summary: dict) -> list[tuple[str, str]]:
+def facts(config: Config, environment: dict, summary: dict) -> list[tuple[str, str]]:
     """What was trained on what, for the page's head. config: of the study's first experiment."""
     train, data = config.train, config.data
     runs = summary["runs"]
@@ -117,6 +119,6 @@ def facts(config, environment: dict, summary: dict) -> list[tuple[str, str]]:
     return rows
 
 
-def tokens_per_iteration(config) -> int:
+def tokens_per_iteration(config: Config) -> int:
     train = config.train
     return train.batch_size * train.gradient_accumulation_steps * config.model.block_size

@@ -1,7 +1,7 @@
 """The terminal's view of a report: tables that fit the window, and sentences."""
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from analysis.summary import p_text
 
@@ -143,7 +143,7 @@ def plus_minus(mean: float, deviation: float | None) -> str:
     return decimals(mean) if deviation is None else f"{mean:.4f} ± {deviation:.4f}"
 
 
-def interval(mean: float | None, half_width: float | None, show=decimals) -> str:
+def interval(mean: float | None, half_width: float | None, show: Callable[[float], str] = decimals) -> str:
     return "–" if half_width is None else f"{show(mean - half_width)} … {show(mean + half_width)}"
 
 

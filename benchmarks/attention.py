@@ -5,6 +5,7 @@ python -m benchmarks.attention [--n_embd 384] [--block_sizes 64 256 1024 2048]
 
 import argparse
 import statistics
+from collections.abc import Callable
 
 import torch
 from torch.profiler import ProfilerActivity, profile
@@ -55,20 +56,22 @@ def arguments() -> argparse.Namespace:
     return result.parse_args()
 
 
-def step(batch_size: int, length: int, n_head: int, core: str, n_embd: int, device: torch.device, dtype: torch.dtype):
+def step(
+    batch_size: int, length: int, n_head: int, core: str, n_embd: int, device: torch.device, dtype: torch.dtype
+) -> Callable[[], None]:
     """One forward and backward pass over (B, T, D)."""
     q, k, v = (
         torch.randn(batch_size, length, n_embd, device=device, dtype=dtype, requires_grad=True) for _ in range(3)
     )
     gradient = torch.randn_like(q)
 
-    def work():
+    def work() -> None:
         torch.autograd.grad(attend(q, k, v, n_head, core), (q, k, v), gradient)
 
     return work
 
 
-def peak_bytes(work, device: torch.device) -> int:
+def peak_bytes(work: Callable[[], object], device: torch.device) -> int:
     """Most bytes that `work` holds at once."""
     if device.type == "cuda":
         before = torch.cuda.memory_allocated(device)

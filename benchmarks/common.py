@@ -16,7 +16,7 @@ from experiment.device import pick_device
 from experiment.speed import processor
 
 
-def parser(description: str, **defaults) -> argparse.ArgumentParser:
+def parser(description: str, **defaults: int) -> argparse.ArgumentParser:
     result = argparse.ArgumentParser(description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     result.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
     result.add_argument("--threads", type=int, default=torch.get_num_threads(), help="CPU threads")

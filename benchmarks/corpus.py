@@ -44,7 +44,11 @@ def main() -> None:
     head = ["", "text", "documents", "tokens", "seconds", "MB/s", "memory above the start"]
     row = [options.kind, f"{options.gigabytes:g} GB", f"{dataset.n_documents:,}", f"{tokens:,}", f"{seconds:.0f}"]
     print(table(head, [[*row, f"{1e3 * options.gigabytes / seconds:.1f}", f"{above:,.0f} MiB"]]))
-    finish(options, device, {"kind": options.kind, "gigabytes": options.gigabytes, "seconds": seconds, "mebibytes_above": above})
+    finish(
+        options,
+        device,
+        {"kind": options.kind, "gigabytes": options.gigabytes, "seconds": seconds, "mebibytes_above": above},
+    )
 
 
 def write(path: Path, kind: str, size: float) -> Path:

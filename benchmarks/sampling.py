@@ -5,6 +5,7 @@ python -m benchmarks.sampling --nanogpt PATH      PATH: a checkout of github.com
 
 import argparse
 import statistics
+from collections.abc import Callable
 
 import torch
 
@@ -57,7 +58,7 @@ def arguments() -> argparse.Namespace:
     return result.parse_args()
 
 
-def transformers_work(stack: GPT, options: argparse.Namespace, device: torch.device):
+def transformers_work(stack: GPT, options: argparse.Namespace, device: torch.device) -> Callable[[], None]:
     """generate() with its key-value cache; GPT-2 stops at its last position, so longer texts start anew there."""
     from transformers import GPT2Config, GPT2LMHeadModel
 
@@ -68,7 +69,7 @@ def transformers_work(stack: GPT, options: argparse.Namespace, device: torch.dev
         models.append(model.to(device).eval())
     first = torch.zeros(options.num_samples, 1, dtype=torch.int64, device=device)
 
-    def work():
+    def work() -> None:
         for model in models:
             left = options.max_new_tokens
             while left:
@@ -87,7 +88,7 @@ def transformers_work(stack: GPT, options: argparse.Namespace, device: torch.dev
     return work
 
 
-def nanogpt_work(stack: GPT, options: argparse.Namespace, device: torch.device):
+def nanogpt_work(stack: GPT, options: argparse.Namespace, device: torch.device) -> Callable[[], None]:
     """nanoGPT's own generate, which computes the whole context again for every token."""
     nanogpt = load_nanogpt(options.nanogpt)
     models = []
@@ -108,7 +109,7 @@ def nanogpt_work(stack: GPT, options: argparse.Namespace, device: torch.device):
         models.append(model.to(device).eval())
     first = torch.zeros(options.num_samples, 1, dtype=torch.int64, device=device)
 
-    def work():
+    def work() -> None:
         with torch.no_grad():
             for model in models:
                 model.generate(first, options.max_new_tokens)

@@ -6,6 +6,7 @@ import resource
 import statistics
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -85,7 +86,14 @@ def main() -> None:
     print(json.dumps(result))
 
 
-def measure(shape: Shape, n_head, seeds: int, options, device: torch.device, folder: Path) -> tuple[float, float]:
+def measure(
+    shape: Shape,
+    n_head: Sequence[int],
+    seeds: int,
+    options: argparse.Namespace,
+    device: torch.device,
+    folder: Path,
+) -> tuple[float, float]:
     """Milliseconds of a run-iteration, and seconds until the first step was done."""
     config = Config(
         model=shape.model(),

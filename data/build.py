@@ -11,7 +11,7 @@ import hashlib
 import json
 import math
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -120,7 +120,7 @@ def _tokenizer(
     with contextlib.suppress(InputError):
         return load_tokenizer(folder / "tokenizer")
 
-    def texts(splits) -> Iterator[str]:
+    def texts(splits: Iterable[str]) -> Iterator[str]:
         nonlocal n_documents
         for split in splits:
             for piece in limited(corpus.pieces(split), limits[split][0]):

@@ -64,7 +64,7 @@ def char_json(tokenizer: CharTokenizer) -> dict:
 class HFTokenizer(Tokenizer):
     """A tokenizer read from tokenizer.json, or from GPT-2's older vocab.json and merges.txt."""
 
-    def __init__(self, tokenizer, eot: int | None):
+    def __init__(self, tokenizer: Tokenizer, eot: int | None):
         self._tokenizer = tokenizer
         self.eot = eot
         vocab = tokenizer.get_vocab(with_added_tokens=True)

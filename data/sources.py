@@ -166,7 +166,7 @@ class _NotUTF8(Exception):
     """The message says which byte, and where."""
 
 
-def _decoded(file: Path, sha) -> Iterator[str]:
+def _decoded(file: Path, sha: "hashlib._Hash") -> Iterator[str]:
     """The text of a UTF-8 file, block by block; `sha` (of hashlib) takes in its bytes."""
     decoder = codecs.getincrementaldecoder("utf-8")()
     before = 0

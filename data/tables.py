@@ -212,7 +212,7 @@ NETWORK = ("httpx", "httpx2", "httpcore", "httpcore2", "requests", "urllib3", "h
 
 
 @contextmanager
-def _complaints(config: DataConfig, reading: bool = False):
+def _complaints(config: DataConfig, reading: bool = False) -> Iterator[None]:
     """Errors of `datasets` as errors of a line or two; a network that fails while `reading` is nobody's input."""
     try:
         yield

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
@@ -135,7 +135,7 @@ class _Written:
         self._journal.flush()
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, *_: object) -> None:
         self._open.close()
         if not self._reach[1]:
             self._paths[1].unlink()
@@ -174,7 +174,7 @@ class _Written:
         return int(sizes[:, 0].sum())
 
 
-def _read(file, start: int, stop: int) -> bytes:
+def _read(file: BinaryIO, start: int, stop: int) -> bytes:
     file.seek(start)
     return file.read(stop - start)
 

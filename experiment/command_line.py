@@ -3,17 +3,23 @@
 import difflib
 import re
 import typing
+from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import yaml
 
 from errors import InputError
 from experiment.config import SECTIONS, Config, SweepConfig, check, keys, shown
 
+if TYPE_CHECKING:
+    from jsonargparse import ArgumentParser
 
-def parse(argv: Sequence[str], prog: str, description: str, epilog: str, extra: Sequence[tuple[str, dict]] = ()):
+
+def parse(
+    argv: Sequence[str], prog: str, description: str, epilog: str, extra: Sequence[tuple[str, dict]] = ()
+) -> tuple[Config, Namespace]:
     """Read `CONFIG.yaml [--section.key value …]` and the program's own options.
 
     Args:
@@ -44,11 +50,13 @@ def parse(argv: Sequence[str], prog: str, description: str, epilog: str, extra: 
     return config, merged
 
 
-def _config(merged) -> Config:
+def _config(merged: Namespace) -> Config:
     return Config(name=merged.name, **{s: cls(**vars(merged[s])) for s, cls in SECTIONS.items()})
 
 
-def _started_from(merged, given, values: dict, arguments: list[str], parser):
+def _started_from(
+    merged: Namespace, given: Namespace, values: dict, arguments: list[str], parser: "ArgumentParser"
+) -> tuple[Config, Namespace]:
     """The Config of runs that start from a GPT-2: its shape stands where the config leaves a key out."""
     from experiment.pretrained import apply_init, check_init, open_pretrained
 
@@ -70,12 +78,14 @@ def _argument_errors() -> tuple[type[Exception], ...]:
     return ArgumentError, TypedArgumentError
 
 
-def _parser(prog: str, description: str, epilog: str, extra: Sequence[tuple[str, dict]]):
+def _parser(prog: str, description: str, epilog: str, extra: Sequence[tuple[str, dict]]) -> "ArgumentParser":
     from docstring_parser import parse_from_object
     from jsonargparse import ArgumentParser, DefaultHelpFormatter
 
     class Formatter(DefaultHelpFormatter):
-        def add_usage(self, usage, actions, groups, prefix=None):  # a screenful of every key helps nobody
+        def add_usage(
+            self, usage: Any, actions: Any, groups: Any, prefix: str | None = None
+        ) -> None:  # a screenful of every key helps nobody
             super().add_usage(f"{prog} CONFIG.yaml [--section.key value ...]", actions, groups, prefix)
 
     parser = ArgumentParser(

@@ -2,6 +2,7 @@
 
 import json
 import math
+from typing import Any
 
 from experiment.folder import METRICS, Run, proven
 from experiment.loggers import Loggers
@@ -27,7 +28,7 @@ class Metrics:
         self.loggers.write(self.run, line)
 
 
-def finite(value):
+def finite(value: Any) -> Any:
     """The value with null in place of NaN and infinity, which JSON does not have."""
     if isinstance(value, dict):
         return {key: finite(v) for key, v in value.items()}

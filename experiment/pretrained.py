@@ -13,10 +13,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from errors import InputError
 from files import sha256
 from model.config import ModelConfig
+
+if TYPE_CHECKING:  # they import torch, which a mistake in the config need not wait for
+    from data.tokenizers import Tokenizer
+    from model.gpt import GPT
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 HUB_FILES = ["config.json", "model*.safetensors", INDEX, "tokenizer*.json", "vocab.json", "merges.txt"]
@@ -76,7 +81,7 @@ class Pretrained:
             )
         return tensors
 
-    def put(self, model, run: int, tensors: dict) -> None:
+    def put(self, model: "GPT", run: int, tensors: dict) -> None:
         """Copy its tensors into run `run` of a stack. Raises InputError where they do not fit."""
         from model.gpt2 import load_gpt2_tensors
 
@@ -85,7 +90,7 @@ class Pretrained:
         except ValueError as error:
             raise InputError(f"{self.folder}: {error}") from None
 
-    def tokenizer(self):
+    def tokenizer(self) -> "Tokenizer":
         """Its tokenizer: this project's own, else tokenizer.json, else vocab.json and merges.txt, else OpenAI's.
 
         OpenAI's where there is no file and the vocabulary has the size of GPT-2's.
@@ -142,7 +147,7 @@ def open_pretrained(path: str) -> Pretrained:
     return Pretrained(path, folder, config, vocab_size)
 
 
-def put_pretrained(path: str, model) -> None:
+def put_pretrained(path: str, model: "GPT") -> None:
     """Put the weights of the GPT-2 at `path` into every run of a stack. Raises InputError where they do not fit."""
     source = open_pretrained(path)
     tensors = source.tensors()
@@ -152,7 +157,7 @@ def put_pretrained(path: str, model) -> None:
 
 def load_pretrained(
     source: Pretrained, n_head: Sequence[int] | None = None, say: Callable[[str], object] = print, core: str = "sdpa"
-):
+) -> "GPT":
     """The GPT-2 as a stack with one run for each head count (None: its own alone), ready to look at.
 
     Raises:
@@ -207,7 +212,7 @@ def check_init(model: ModelConfig, given: Pretrained) -> None:
         )
 
 
-def check_vocabulary(given: Pretrained, tokenizer) -> None:
+def check_vocabulary(given: Pretrained, tokenizer: "Tokenizer") -> None:
     """Raises InputError where the ids of the corpus's tokenizer do not mean what they mean to the GPT-2."""
     if tokenizer.vocab_size != given.vocab_size:
         gpt2 = "; data.tokenizer: gpt2 is that of OpenAI's" * (given.vocab_size == GPT2_VOCABULARY)

@@ -2,7 +2,7 @@
 
 import fcntl
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,7 +15,7 @@ from data.tokenizers import fingerprint, load_tokenizer
 from errors import InputError, WorkError
 from experiment.config import Config, differences
 from experiment.device import pick_device
-from experiment.folder import MAY_CHANGE, Experiment
+from experiment.folder import MAY_CHANGE, Experiment, Run
 from experiment.loggers import Loggers
 from experiment.memory import bytes_of_a_run, free_bytes, out_of_memory
 from experiment.pretrained import check_init, check_vocabulary, open_pretrained, other_split
@@ -25,6 +25,9 @@ from experiment.validation import Validation
 from files import link_or_copy, sweep, write_folder, write_sealed, write_text
 from model.describe import parameter_table
 from model.gpt import GPT
+
+Stacks = Sequence[tuple[list[Run], int]]
+"""Runs that train together, and the step that they go on from."""
 
 
 def train_experiment(
@@ -82,7 +85,14 @@ def train_experiment(
 
 
 def _train(
-    stacks, config: Config, dataset: Dataset, validation: Validation, device, speed: Speed, say, loggers
+    stacks: Stacks,
+    config: Config,
+    dataset: Dataset,
+    validation: Validation,
+    device: torch.device,
+    speed: Speed,
+    say: Callable[[str], object],
+    loggers: Loggers,
 ) -> bool:
     """Train every stack to its end; False where one ran out of memory."""
     for number, (runs, start) in enumerate(stacks, 1):
@@ -137,7 +147,7 @@ def _write_hf_tokenizer(experiment: Experiment, dataset: Dataset) -> None:
 
 
 @contextmanager
-def _locked(path: Path):
+def _locked(path: Path) -> Iterator[None]:
     """Hold the folder's lock, which the system frees when the process ends, however it ends."""
     path.mkdir(parents=True, exist_ok=True)
     with open(path / ".lock", "a", encoding="utf-8") as lock:
@@ -221,7 +231,14 @@ def _record(
     write_sealed(experiment.path / "environment.json", facts)
 
 
-def _announce(experiment: Experiment, dataset: Dataset, device: torch.device, speed: Speed, stacks, say) -> None:
+def _announce(
+    experiment: Experiment,
+    dataset: Dataset,
+    device: torch.device,
+    speed: Speed,
+    stacks: Stacks,
+    say: Callable[[str], object],
+) -> None:
     config = experiment.config
     say(
         f"{config.name}: {len(experiment.runs)} runs, H in {', '.join(map(str, config.head_counts))}, "

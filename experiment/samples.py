@@ -1,13 +1,13 @@
 """Sampled text of all head counts: drawn at once from one stack, laid side by side, its relations counted."""
 
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 
 import torch
 
 from data.tales import Check, check
-from data.tokenizers import load_tokenizer
+from data.tokenizers import Tokenizer, load_tokenizer
 from errors import InputError
 from experiment import checkpoint
 from experiment.device import pick_device
@@ -70,7 +70,7 @@ class Samples:
         num_samples: int,
         max_new_tokens: int,
         progress: Callable[[int], object] = lambda n: None,
-        **settings,
+        **settings: float | None,
     ) -> "Samples":
         """Sample from the experiment in `path`: one run for each head count, that of training seed run_seed.
 
@@ -160,14 +160,14 @@ def _wrap(text: str, width: int) -> str:
     return "\n".join(textwrap.fill(line, width, drop_whitespace=True) for line in shown.split("\n"))
 
 
-def _text(tokenizer, tokens: list[int]) -> str:
+def _text(tokenizer: Tokenizer, tokens: list[int]) -> str:
     """Decode up to the end-of-text token."""
     if tokenizer.eot in tokens:
         tokens = tokens[: tokens.index(tokenizer.eot)]
     return tokenizer.decode(tokens)
 
 
-def document_start(tokenizer) -> list[int]:
+def document_start(tokenizer: Tokenizer) -> list[int]:
     """What a text begins with where there is no prompt: end-of-text, else a line end, as nanoGPT does, else token 0."""
     if tokenizer.eot is not None:
         return [tokenizer.eot]
@@ -177,7 +177,7 @@ def document_start(tokenizer) -> list[int]:
         return [0]
 
 
-def _add(checks) -> Check:
+def _add(checks: Iterable[Check]) -> Check:
     """The sum of several checks."""
     checks = list(checks)
     kept, broken = (

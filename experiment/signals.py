@@ -17,11 +17,11 @@ class Signals:
         """The name of the signal that came: SIGINT or SIGTERM."""
         return signal.Signals(self.received).name
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, *_: object) -> None:
         for number, handler in self.previous.items():
             signal.signal(number, handler)
 
-    def _note(self, number: int, _frame) -> None:
+    def _note(self, number: int, _frame: object) -> None:
         self.received = number
         for other in self.previous:
             signal.signal(other, signal.SIG_DFL)

@@ -57,7 +57,7 @@ class Step:
         self.stream = torch.cuda.Stream() if self.device.type == "cuda" else None
         self.calls = 0
 
-    def autocast(self):
+    def autocast(self) -> torch.autocast:
         """The context in which the network computes; weights are cast anew each time, as a graph must see it."""
         return torch.autocast(
             self.device.type, torch.bfloat16, enabled=self.speed.precision == "bf16", cache_enabled=False

@@ -5,10 +5,12 @@ The shapes come from a real forward pass: every tensor operation inside the atte
 
 import dataclasses
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.overrides import TorchFunctionMode
 
@@ -34,7 +36,7 @@ class _Watch(TorchFunctionMode):
         super().__init__()
         self.steps: list[Step] = []
 
-    def __torch_function__(self, func, types, args=(), kwargs=None):
+    def __torch_function__(self, func: Callable, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
         result = func(*args, **(kwargs or {}))
         first = result[0] if isinstance(result, (tuple, list)) and result else result
         if isinstance(first, Tensor) and first.dim() > 2:
@@ -54,11 +56,11 @@ def trace_attention(config: ModelConfig, vocab_size: int, n_head: int, batch_siz
     watch = _Watch()
     attention = model.h[0].attn
 
-    def begin(module, inputs):
+    def begin(module: nn.Module, inputs: tuple) -> None:
         watch.steps.append(Step("x", tuple(inputs[0].shape)))
         watch.__enter__()
 
-    def end(module, inputs, output):
+    def end(module: nn.Module, inputs: tuple, output: Tensor) -> None:
         watch.__exit__(None, None, None)
         watch.steps.append(Step("out", tuple(output.shape)))
 
