@@ -11,6 +11,7 @@ from torch import Tensor
 from data.tokenizers import Tokenizer, load_tokenizer
 from experiment.device import pick_device
 from experiment.folder import Experiment, Run
+from experiment.memory import require_room_to_sample
 from experiment.pretrained import Pretrained, load_pretrained, looks_pretrained, open_pretrained
 from experiment.samples import document_start, load_stack
 from model.config import ModelConfig
@@ -53,10 +54,11 @@ class LoadedRun:
         """Texts that go on from the prompt, which they begin with; as sample.py's. "" is the start of a document.
 
         Raises:
-            errors.InputError: the tokenizer does not know a character of the prompt.
+            errors.InputError: the tokenizer does not know a character of the prompt, or there is no room for the texts.
         """
         tokens = self.tokenizer.encode(prompt) if prompt else document_start(self.tokenizer)
         settings = {"seed": seed, "temperature": temperature, "top_k": top_k, "top_p": top_p, "greedy": greedy}
+        require_room_to_sample(self.model, num_samples, max_new_tokens)
         found = generate(self.model, tokens, num_samples, max_new_tokens, stop=self.tokenizer.eot, **settings)
         return [prompt + self.tokenizer.decode(_before(text, self.tokenizer.eot)) for text in found[0].tolist()]
 

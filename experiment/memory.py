@@ -6,11 +6,14 @@ from pathlib import Path
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from errors import InputError
 from experiment.config import Config
 from model.gpt import GPT
 
 STATE_BYTES = 16
 """Of a parameter: weight, gradient and AdamW's two averages in fp32."""
+STREAM_BYTES = 6000
+"""Of a random number generator of PyTorch's, one a sample."""
 TRANSIENT = 3
 """The backward pass holds the gradient of the largest tensor, its input's, and a cast or a copy."""
 
@@ -49,6 +52,18 @@ def bytes_of_a_run(config: Config, vocab_size: int, n_head: int, device: torch.d
         del loss
     largest = max([logits, *saved.values()])
     return STATE_BYTES * model.n_parameters() + sum(saved.values()) + TRANSIENT * largest
+
+
+def require_room_to_sample(model: GPT, num_samples: int, max_new_tokens: int) -> None:
+    """Raises InputError where the texts, their key-value cache, logits and random streams have no room."""
+    config, device = model.config, model.wte.weight.device
+    numbers = 2 * config.n_layer * config.block_size * config.n_embd + 4 * model.vocab_size + 4 * max_new_tokens
+    needed = num_samples * (4 * numbers * len(model.n_head) + STREAM_BYTES)
+    if needed > (free := free_bytes(device)):
+        raise InputError(
+            f"num_samples {num_samples} with max_new_tokens {max_new_tokens} need about {needed >> 30:,} GiB "
+            f"on {device}, which has {free / 2**30:.1f} GiB free; ask for fewer"
+        )
 
 
 def free_bytes(device: torch.device) -> int:

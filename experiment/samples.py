@@ -12,6 +12,7 @@ from errors import InputError
 from experiment import checkpoint
 from experiment.device import pick_device
 from experiment.folder import Experiment, Run
+from experiment.memory import require_room_to_sample
 from experiment.pretrained import load_pretrained, looks_pretrained, open_pretrained
 from experiment.sweep import RunSpec
 from model.config import ModelConfig
@@ -95,6 +96,7 @@ class Samples:
             tokenizer = load_tokenizer(experiment.path / "tokenizer")
             tales = experiment.config.data.source == "tales"
         tokens = tokenizer.encode(prompt) if prompt else document_start(tokenizer)
+        require_room_to_sample(model, num_samples, max_new_tokens)
         generated = generate(
             model, tokens, num_samples, max_new_tokens, stop=tokenizer.eot, progress=progress, **settings
         )

@@ -19,6 +19,9 @@ TEXTS = [
     "", "a", "Once", "\x1b[2J\x07", "\x00x", "\udcff", "مرحبا", "👩‍👩‍👧‍👦" * 20, "x " * 3000, "<script>",
     "FILE:", "FILE:/", "FILE:/nowhere", "FILE:\x1b[31m",
 ]  # fmt: skip
+SAMPLE_OPTIONS = [
+    "prompt", "n_head", "run_seed", "seed", "num_samples", "max_new_tokens", "temperature", "top_k", "top_p", "device",
+]  # fmt: skip
 CORPORA = {
     "empty": b"",
     "one": b"a",
@@ -84,9 +87,7 @@ def _case(kind: str, folder: Path, trained: Path, rng: random.Random) -> tuple[s
             "--max_new_tokens",
             rng.choice([1, 3]),
         ]
-        option = rng.choice(
-            ["prompt", "n_head", "run_seed", "seed", "num_samples", "temperature", "top_k", "top_p", "device"]
-        )
+        option = rng.choice(SAMPLE_OPTIONS)
         value = rng.choice(TEXTS) if option == "prompt" else rng.choice(["1", "2", "0.5", *VALUES])
         return "sample.py", [*argv, f"--{option}={value}"]
     if kind == "compare":
