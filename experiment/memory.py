@@ -4,7 +4,6 @@ import math
 from pathlib import Path
 
 import torch
-from torch._subclasses.fake_tensor import FakeTensorMode
 
 from errors import InputError
 from experiment.config import Config
@@ -23,6 +22,8 @@ def bytes_of_a_run(config: Config, vocab_size: int, n_head: int, device: torch.d
 
     The forward pass is carried out with tensors that have shapes and no data, and what autograd saves is added up.
     """
+    from torch._subclasses.fake_tensor import FakeTensorMode  # with what it needs, a second to import
+
     sizes: dict[tuple, int] = {}
 
     def note(tensor: torch.Tensor) -> torch.Tensor:
@@ -52,6 +53,15 @@ def bytes_of_a_run(config: Config, vocab_size: int, n_head: int, device: torch.d
         del loss
     largest = max([logits, *saved.values()])
     return STATE_BYTES * model.n_parameters() + sum(saved.values()) + TRANSIENT * largest
+
+
+def ample_bytes(config: Config, vocab_size: int, n_head: int) -> int:
+    """More than `bytes_of_a_run` says, by arithmetic alone: with that much room, nothing need be estimated."""
+    model, tokens = config.model, config.train.batch_size * config.model.block_size
+    width = model.n_embd
+    parameters = model.n_layer * (12 * width + 13) * width + (vocab_size + model.block_size + 2) * width
+    a_layer = 60 * width + 8 * n_head * model.block_size
+    return STATE_BYTES * parameters + 4 * tokens * (model.n_layer * a_layer + 20 * width + 10 * vocab_size)
 
 
 def require_room_to_sample(model: GPT, num_samples: int, max_new_tokens: int) -> None:

@@ -17,7 +17,7 @@ from experiment.config import Config, differences
 from experiment.device import pick_device
 from experiment.folder import MAY_CHANGE, Experiment, Run
 from experiment.loggers import Loggers
-from experiment.memory import bytes_of_a_run, free_bytes, out_of_memory
+from experiment.memory import ample_bytes, bytes_of_a_run, free_bytes, out_of_memory
 from experiment.pretrained import check_init, check_vocabulary, open_pretrained, other_split
 from experiment.speed import Speed, as_facts, choose, keep_freed_memory, processor
 from experiment.training import Stack, plan
@@ -113,9 +113,10 @@ def _require_room(experiment: Experiment, dataset: Dataset, device: torch.device
     """Raises WorkError where the CPU has no room for one run: Linux would promise it, and kill the program later."""
     if device.type != "cpu":
         return  # a GPU refuses what it does not have
-    heads = experiment.runs[-1].n_head
-    needed = bytes_of_a_run(experiment.config, dataset.tokenizer.vocab_size, heads, device, speed.precision)
-    if needed > free_bytes(device):
+    heads, vocab_size = experiment.runs[-1].n_head, dataset.tokenizer.vocab_size
+    if ample_bytes(experiment.config, vocab_size, heads) <= free_bytes(device):
+        return
+    if bytes_of_a_run(experiment.config, vocab_size, heads, device, speed.precision) > free_bytes(device):
         raise WorkError(_too_large(experiment, dataset, device, speed))
 
 

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 
 from experiment.config import Config
 from experiment.folder import Run
-from experiment.memory import bytes_of_a_run, free_bytes
+from experiment.memory import ample_bytes, bytes_of_a_run, free_bytes
 from files import cache_folder, write_json
 from model.describe import flops_per_token
 
@@ -65,8 +65,11 @@ def choose(config: Config, runs: Sequence[Run], vocab_size: int, device: torch.d
 
 def fitting(config: Config, runs: Sequence[Run], vocab_size: int, device: torch.device, precision: str) -> int:
     """As many runs at once as fit into the device's free memory, in stacks of nearly equal size; at least 1."""
-    needed = max(bytes_of_a_run(config, vocab_size, h, device, precision) for h in {run.n_head for run in runs})
+    heads = {run.n_head for run in runs}
     room = SHARE[device.type] * free_bytes(device)
+    if len(runs) * ample_bytes(config, vocab_size, max(heads)) <= room:
+        return len(runs)
+    needed = max(bytes_of_a_run(config, vocab_size, h, device, precision) for h in heads)
     size = max(1, min(len(runs), int(room // needed)))
     stacks = -(-len(runs) // size)
     return -(-len(runs) // stacks)

@@ -12,7 +12,7 @@ from errors import WorkError
 from experiment import run as run_module
 from experiment import speed as speed_module
 from experiment.folder import Run
-from experiment.memory import bytes_of_a_run, free_bytes
+from experiment.memory import ample_bytes, bytes_of_a_run, free_bytes
 from experiment.run import train_experiment
 from experiment.speed import Speed, choose, compile_repays, fastest_precision
 from experiment.sweep import RunSpec
@@ -136,6 +136,19 @@ def test_the_memory_estimate_holds_for_what_training_allocates():
                 peak = max(peak, held)
         estimate = bytes_of_a_run(config, 300, n_head, CPU, "fp32") - 12 * model.n_parameters()  # gradients count here
         assert 0.9 * peak < estimate < 1.6 * peak, (n_head, changes, peak, estimate)
+
+
+@pytest.mark.parametrize("n_head", [1, 16])
+@pytest.mark.parametrize("vocab_size", [300, 20_000])
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize(
+    "model",
+    [{}, {"attention": "explicit", "dropout": 0.1}, {"n_embd": 256, "n_layer": 1, "block_size": 8, "bias": True}],
+)
+def test_ample_bytes_are_more_than_the_estimate(n_head, vocab_size, precision, model):
+    config = small_config(model={"n_layer": 3, "n_embd": 64, "block_size": 128} | model, batch_size=8)
+    estimate = bytes_of_a_run(config, vocab_size, n_head, CPU, precision)
+    assert estimate < ample_bytes(config, vocab_size, n_head) < 20 * estimate
 
 
 def test_stacks_are_sized_by_free_memory_and_even(monkeypatch):
