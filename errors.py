@@ -5,6 +5,7 @@ Exit status, the same for train.py, sample.py and compare.py:
 """
 
 import argparse
+import errno
 import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn
@@ -60,6 +61,12 @@ def guard(program: str, main: Callable[[Sequence[str]], None], argv: Sequence[st
         sys.stderr.close()
         return 1
     except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            print(
+                printable(f"{program}: {str(error.filename)[:60]}…: too long a name; give a shorter one"),
+                file=sys.stderr,
+            )
+            return 2
         where = f" {error.filename}" if error.filename else ""
         print(printable(f"{program}: {error.strerror or error}:{where}"), file=sys.stderr)
         return 1

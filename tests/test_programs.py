@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import compare
 import errors
 import sample
 import train
@@ -191,6 +192,24 @@ def test_a_mistake_in_training_is_one_line_and_status_2(capsys, config_file):
     assert (status, out) == (2, "")
     assert err.startswith("train.py: n_head 5 does not divide n_embd 32")
     assert call(capsys, train, "train.py", config_file, "--device", "cuda:77")[0] == 2
+
+
+def test_a_name_too_long_for_the_file_system_is_one_line_and_status_2(capsys, config_file, trained):
+    name = "x" * 500
+    for module, *argv in (
+        (train, name),
+        (train, config_file, "--out_dir", name),
+        (train, config_file, "--name", name),
+        (train, config_file, "--init", name),
+        (train, config_file, "--data.source", "text", "--data.path", name),
+        (sample, name),
+        (compare, name),
+        (compare, trained.path, "--quick", "--out", name),
+    ):
+        status, _, err = call(capsys, module, "program", *argv)
+        assert (status, err.count("\n")) == (2, 1), (argv, err)
+        assert "xxxx" in err
+        assert "long" in err
 
 
 def test_an_unwritable_folder_is_one_line_and_status_1(capsys, config_file):
