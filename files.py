@@ -99,12 +99,19 @@ def write_folder(path: Path, fill: Callable[[Path], None]) -> None:
         if path.is_symlink():
             path.unlink()
         elif path.exists():
-            shutil.rmtree(path)
+            remove_folder(path)
         os.rename(temporary, path)
         sync(path.parent)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
+
+
+def remove_folder(path: Path) -> None:
+    """Remove a folder whole: a kill leaves it as it was, or under a temporary name, never half of it."""
+    aside = path.with_name(f".{path.name}.{os.getpid()}.old.tmp")
+    os.rename(path, aside)
+    shutil.rmtree(aside)
 
 
 def link_or_copy(source: Path, target: Path, link: bool = True) -> None:

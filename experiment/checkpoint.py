@@ -17,7 +17,7 @@ from torch import Tensor
 from errors import InputError, WorkError
 from experiment.folder import METRICS, Run, checkpoint_iteration, proven
 from experiment.optimizer import StackedAdamW
-from files import link_or_copy, read_sealed, sha256, write_folder, write_json, write_sealed
+from files import link_or_copy, read_sealed, remove_folder, sha256, write_folder, write_json, write_sealed
 from model.gpt import GPT
 from model.gpt2 import gpt2_config, gpt2_tensors, load_gpt2_tensors
 
@@ -58,7 +58,7 @@ def save(run: Run, model: GPT, optimizer: StackedAdamW, place: int, state: State
         write_json(run.path / "config.json", config)
         link_or_copy(target / WEIGHTS, run.path / WEIGHTS)
         for old in run.checkpoints()[KEEP:]:
-            shutil.rmtree(old)
+            remove_folder(old)
     except (OSError, SafetensorError) as error:
         reason = getattr(error, "strerror", None) or " ".join(str(error).split())
         raise WorkError(
@@ -149,7 +149,7 @@ def load(run: Run, model: GPT, optimizer: StackedAdamW, place: int, iteration: i
     inside(run)
     for newer in run.checkpoints():
         if checkpoint_iteration(newer) > iteration:  # damaged, or not common to the stack: made again
-            shutil.rmtree(newer)
+            remove_folder(newer)
     if iteration == 0:
         return State()
     folder = _folder(run, iteration)

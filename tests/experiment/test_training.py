@@ -3,7 +3,9 @@
 import fcntl
 import json
 import os
+import shutil
 import signal
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -179,6 +181,30 @@ def test_going_on_after_a_stop_ends_with_bit_identical_weights_and_metrics(tmp_p
                 file.write('{"iter": 14, "val_')
     again = train(tmp_path / "x")
     assert all(run.finished for run in again.runs)
+    assert equal(weights(again), weights(trained))
+    assert timeless(again) == timeless(trained)
+
+
+def test_a_kill_while_the_only_checkpoint_is_removed_leaves_no_half_of_it(tmp_path, trained, monkeypatch):
+    """Where companions have no checkpoint, that of one run is removed, and all begin again."""
+    experiment = train(tmp_path / "x")
+    for place, run in enumerate(experiment.runs):
+        for folder in run.checkpoints():
+            if place or folder.name != "iter-000008":
+                shutil.rmtree(folder)
+
+    class Killed(BaseException):
+        pass
+
+    def remove_half(folder, **_):
+        next(Path(folder).iterdir()).unlink()
+        raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr("files.shutil.rmtree", remove_half)
+        with pytest.raises(Killed):
+            train(tmp_path / "x")
+    again = train(tmp_path / "x")
     assert equal(weights(again), weights(trained))
     assert timeless(again) == timeless(trained)
 
