@@ -9,7 +9,6 @@ averages. Both count tensors and neither the interpreter nor the libraries.
 
 import math
 import os
-import platform
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -20,6 +19,7 @@ import torch
 from torch.profiler import ProfilerActivity
 
 from experiment.config import Config
+from experiment.device import device_name
 from experiment.optimizer import StackedAdamW
 from model.gpt import GPT
 
@@ -139,14 +139,5 @@ def silent() -> Iterator[None]:
 
 def machine(device: torch.device) -> dict[str, object]:
     """What a measured time depends on besides the settings."""
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else processor()
+    name = device_name(device)
     return {"device": name, "threads": torch.get_num_threads(), "cores": os.cpu_count(), "torch": torch.__version__}
-
-
-def processor() -> str:
-    """The CPU's name, as Linux knows it, or its architecture."""
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as file:
-            return next(line.split(":", 1)[1].strip() for line in file if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.machine()

@@ -12,8 +12,7 @@ from types import ModuleType
 
 import torch
 
-from experiment.device import pick_device
-from experiment.speed import processor
+from experiment.device import device_name, pick_device
 
 
 def parser(description: str, **defaults: int) -> argparse.ArgumentParser:
@@ -37,7 +36,7 @@ def start(options: argparse.Namespace) -> torch.device:
 
 def machine(device: torch.device) -> dict[str, str | int]:
     """Device, versions and threads."""
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else processor()
+    name = device_name(device)
     facts = {"device": name, "torch": torch.__version__, "python": platform.python_version()}
     if device.type == "cpu":
         facts |= {"threads": torch.get_num_threads()}

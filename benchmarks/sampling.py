@@ -10,6 +10,7 @@ from collections.abc import Callable
 import torch
 
 from benchmarks.common import finish, interleaved, load_nanogpt, parser, seconds, spread, start, table
+from experiment.kernel import load_kernel
 from experiment.speed import keep_freed_memory
 from model.config import ModelConfig
 from model.generate import generate
@@ -25,6 +26,9 @@ def main() -> None:
     stack = GPT(config, options.vocab_size, options.n_head)
     stack.init_weights([0] * len(options.n_head))
     stack.to(device).eval()
+    if device.type == "cpu":
+        load_kernel()
+        stack.use_cpu_kernel()
     total = len(options.n_head) * options.num_samples * options.max_new_tokens
     print(
         f"{options.num_samples} samples of {options.max_new_tokens} tokens for each H in {options.n_head}; "
@@ -59,7 +63,7 @@ def arguments() -> argparse.Namespace:
 
 
 def transformers_work(stack: GPT, options: argparse.Namespace, device: torch.device) -> Callable[[], None]:
-    """generate() with its key-value cache; GPT-2 stops at its last position, so longer texts start anew there."""
+    """generate() with its key-value cache; past the last position it goes on from half a block, as ours does."""
     from transformers import GPT2Config, GPT2LMHeadModel
 
     models = []
@@ -71,19 +75,19 @@ def transformers_work(stack: GPT, options: argparse.Namespace, device: torch.dev
 
     def work() -> None:
         for model in models:
-            left = options.max_new_tokens
+            context, left = first, options.max_new_tokens
             while left:
-                count = min(left, options.block_size - 1)
-                model.generate(
-                    first,
-                    attention_mask=torch.ones_like(first),
+                count = min(left, options.block_size - context.shape[1])
+                text = model.generate(
+                    context,
+                    attention_mask=torch.ones_like(context),
                     do_sample=True,
                     top_k=0,
                     min_new_tokens=count,
                     max_new_tokens=count,
                     pad_token_id=0,
                 )
-                left -= count
+                context, left = text[:, -(options.block_size // 2) :], left - count
 
     return work
 

@@ -14,12 +14,12 @@ from data.packed import Dataset, prepare
 from data.tokenizers import fingerprint, load_tokenizer
 from errors import InputError, WorkError
 from experiment.config import Config, differences
-from experiment.device import pick_device
+from experiment.device import device_name, pick_device
 from experiment.folder import MAY_CHANGE, Experiment, Run
 from experiment.loggers import Loggers
 from experiment.memory import ample_bytes, bytes_of_a_run, free_bytes, out_of_memory
 from experiment.pretrained import check_init, check_vocabulary, open_pretrained, other_split
-from experiment.speed import Speed, as_facts, choose, keep_freed_memory, processor
+from experiment.speed import Speed, as_facts, choose, keep_freed_memory
 from experiment.training import Stack, plan
 from experiment.validation import Validation
 from files import link_or_copy, sweep, write_folder, write_sealed, write_text
@@ -60,7 +60,7 @@ def train_experiment(
         for folder in (path, *(f for run in experiment.runs for f in (run.path, run.path / "checkpoints"))):
             sweep(folder)
         held = _held(experiment, dataset, init)
-        speed = choose(config, experiment.runs, dataset.tokenizer.vocab_size, device, held)
+        speed = choose(config, experiment.runs, dataset.tokenizer.vocab_size, device, held, say)
         _keep_tokenizer(path / "tokenizer", dataset, say)
         _write_hf_tokenizer(experiment, dataset)
         stacks = plan(experiment.runs, speed.stack_size, say)
@@ -211,7 +211,7 @@ def _record(
     """Write environment.json: this start, after those before it."""
     start = {
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else processor(),
+        "device": device_name(device),
         **as_facts(speed, device),
         "versions": {"python": platform.python_version(), "torch": torch.__version__},
     }

@@ -12,6 +12,7 @@ from errors import InputError
 from experiment import checkpoint
 from experiment.device import pick_device
 from experiment.folder import Experiment, Run
+from experiment.kernel import have_kernel
 from experiment.memory import require_room_to_sample
 from experiment.pretrained import load_pretrained, looks_pretrained, open_pretrained
 from experiment.sweep import RunSpec
@@ -95,6 +96,8 @@ class Samples:
             model = load_stack(runs, experiment.config.model, pick_device(device), notes.append)
             tokenizer = load_tokenizer(experiment.path / "tokenizer")
             tales = experiment.config.data.source == "tales"
+        if model.wte.weight.device.type == "cpu" and have_kernel(notes.append):
+            model.use_cpu_kernel()
         tokens = tokenizer.encode(prompt) if prompt else document_start(tokenizer)
         require_room_to_sample(model, num_samples, max_new_tokens)
         generated = generate(

@@ -17,7 +17,9 @@ import torch
 import torch.nn.functional as F
 
 from experiment.config import Config
+from experiment.device import processor
 from experiment.folder import Run
+from experiment.kernel import have_kernel
 from experiment.memory import ample_bytes, bytes_of_a_run, free_bytes
 from files import cache_folder, write_json
 from model.describe import flops_per_token
@@ -37,10 +39,18 @@ class Speed:
     precision: str  # fp32 or bf16: of the matrix products
     attention_precision: str  # fp32 or bf16: of the attention core
     compile: bool
+    kernel: bool  # whether all runs are attended by our own kernel (model/cpu.cpp)
     stack_size: int  # runs that train at once
 
 
-def choose(config: Config, runs: Sequence[Run], vocab_size: int, device: torch.device, held: dict | None) -> Speed:
+def choose(
+    config: Config,
+    runs: Sequence[Run],
+    vocab_size: int,
+    device: torch.device,
+    held: dict | None,
+    say: Callable[[str], object] = print,
+) -> Speed:
     """Settings that are "auto" as recorded when the experiment began on such a device (`held`), or chosen here."""
     train = config.train
     if held and held.get("device_type") != device.type:
@@ -60,7 +70,9 @@ def choose(config: Config, runs: Sequence[Run], vocab_size: int, device: torch.d
         size = min(held["stack_size"], len(runs))
     else:
         size = fitting(config, runs, vocab_size, device, precision)
-    return Speed(precision, attention, compiled, size)
+    kernel = device.type == "cpu" and config.model.attention == "sdpa" and (held is None or held.get("kernel", False))
+    kernel = kernel and have_kernel(say)
+    return Speed(precision, attention, compiled, kernel, size)
 
 
 def fitting(config: Config, runs: Sequence[Run], vocab_size: int, device: torch.device, precision: str) -> int:
@@ -134,18 +146,6 @@ def _seconds(work: Callable[[], object]) -> float:
         work()
         times.append(time.perf_counter() - began)
     return statistics.median(times[2:])
-
-
-def processor() -> str:
-    """The CPU's name, with the instructions that PyTorch uses of it."""
-    name = "CPU"
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as file:
-            lines = file.read().splitlines()
-        name = next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        pass
-    return f"{name} ({torch.backends.cpu.get_cpu_capability()})"
 
 
 def keep_freed_memory() -> None:

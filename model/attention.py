@@ -14,11 +14,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from model.cpu import attend_stack
 from model.layers import Dropout, Linear
 
 POINTS = ("q", "k", "v", "scores", "pattern", "z", "out")
 """Named points of CausalMHA. q, k, v, z: (r, B, H, T, d_h); scores, pattern: (r, B, H, T, T), only with the explicit
 core; out: (R, B, T, D). In a stack with several head counts a point is passed once for each group of r runs of equal H.
+With GPT.use_cpu_kernel there is only out.
 """
 
 
@@ -86,7 +88,9 @@ class CausalMHA(nn.Module):
     def __init__(self, n_embd: int, n_head: Sequence[int], bias: bool, dropout: float, core: str, place: int):
         super().__init__()
         self.groups = [(heads, len(list(runs))) for heads, runs in groupby(n_head)]  # (H, runs of that H)
+        self.n_head = tuple(n_head)
         self.core = core
+        self.cpu_kernel = False  # see GPT.use_cpu_kernel
         self.core_dtype: torch.dtype | None = None  # see GPT.set_core_dtype
         self.c_attn = Linear(len(n_head), n_embd, 3 * n_embd, bias)
         self.c_proj = Linear(len(n_head), n_embd, n_embd, bias)  # W_0
@@ -104,8 +108,10 @@ class CausalMHA(nn.Module):
             return self.out(self.c_proj(cache.attend(qkv)))
         if cache is not None:
             cache.put(qkv, self.groups)
-        q, k, v = qkv.chunk(3, dim=-1)  # (R, B, T, D) each
         dropping = self.training and self.attn_dropout.p > 0.0
+        if self.cpu_kernel and not dropping:
+            return self.resid_dropout(self.out(self.c_proj(attend_stack(qkv, self.n_head))))
+        q, k, v = qkv.chunk(3, dim=-1)  # (R, B, T, D) each
         # PyTorch's fused kernel draws its dropout from one generator for all runs, which would couple them.
         core = "explicit" if dropping else self.core
         keys = self.attn_dropout.keys if dropping else torch.zeros(len(x))

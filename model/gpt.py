@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from model.attention import Cache, CausalMHA
 from model.config import ModelConfig
+from model.cpu import StackCache
 from model.layers import Dropout, Embedding, LayerNorm, Linear
 
 
@@ -132,9 +133,19 @@ class GPT(nn.Module):
         for block in self.h:
             block.attn.core_dtype = dtype
 
-    def new_cache(self) -> list[Cache]:
+    def use_cpu_kernel(self) -> None:
+        """Attend to all runs in one call by model.cpu, whose library must be loaded, whatever config says.
+
+        Not where attention patterns are dropped from: there each H is attended by itself.
+        """
+        for module in self.modules():
+            if isinstance(module, CausalMHA | Linear):
+                module.cpu_kernel = True
+
+    def new_cache(self) -> list[Cache | StackCache]:
         """An empty key-value cache, one a layer."""
-        return [Cache(self.config.block_size) for _ in self.h]
+        kind = StackCache if self.h[0].attn.cpu_kernel else Cache
+        return [kind(self.config.block_size) for _ in self.h]
 
     def n_parameters(self) -> int:
         """Parameters of one run, the tied embedding counted once."""

@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from model.cpu import few_rows, multiply_few
+
 
 class Linear(nn.Module):
     """R linear maps: (R, …, d_in) → (R, …, d_out). Weights lie as in GPT-2's Conv1D, (d_in, d_out)."""
@@ -17,8 +19,11 @@ class Linear(nn.Module):
         super().__init__()
         self.weight = nn.Parameter(torch.empty(n_run, d_in, d_out))
         self.bias = nn.Parameter(torch.empty(n_run, d_out)) if bias else None
+        self.cpu_kernel = False  # see GPT.use_cpu_kernel
 
     def forward(self, x: Tensor) -> Tensor:
+        if self.cpu_kernel and few_rows(x, self.weight):
+            return multiply_few(x, self.weight, self.bias)
         rows = x.flatten(1, -2)  # (R, B·T, d_in)
         if len(self.weight) == 1:  # one run: the plain product, with the bias added in its kernel
             weight, bias = self.weight[0], None if self.bias is None else self.bias[0]
@@ -44,8 +49,8 @@ class LayerNorm(nn.Module):
         if len(self.weight) == 1:  # one run: the affine map goes into PyTorch's own kernel
             return F.layer_norm(x, x.shape[-1:], self.weight[0], None if self.bias is None else self.bias[0])
         over = (len(self.weight), 1, 1, -1)
-        x = F.layer_norm(x, x.shape[-1:]) * self.weight.view(over)
-        return x if self.bias is None else x + self.bias.view(over)
+        x, weight = F.layer_norm(x, x.shape[-1:]), self.weight.view(over)
+        return x * weight if self.bias is None else torch.addcmul(self.bias.view(over), x, weight)
 
 
 class Embedding(nn.Module):

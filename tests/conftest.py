@@ -34,6 +34,7 @@ def small_config(model=None, sweep=None, data=None, **train) -> Config:
                 "eval_interval": 6,
                 "log_interval": 2,
                 "checkpoint_interval": 4,
+                "precision": "fp32",  # references are; "auto" is what this machine is faster in
             }
             | train
         ),

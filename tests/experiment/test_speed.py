@@ -12,6 +12,7 @@ from errors import WorkError
 from experiment import run as run_module
 from experiment import speed as speed_module
 from experiment.folder import Run
+from experiment.kernel import have_kernel
 from experiment.memory import ample_bytes, bytes_of_a_run, free_bytes
 from experiment.run import train_experiment
 from experiment.speed import Speed, choose, compile_repays, fastest_precision
@@ -20,7 +21,7 @@ from experiment.training import Stack
 from tests.conftest import small_config
 
 CPU = torch.device("cpu")
-EAGER = Speed("fp32", "fp32", compile=False, stack_size=2)
+EAGER = Speed("fp32", "fp32", compile=False, kernel=False, stack_size=2)
 
 
 def quiet(_text):
@@ -42,8 +43,8 @@ def losses(made: Stack, steps=5) -> np.ndarray:
 
 
 def test_compiled_training_equals_eager_training(tmp_path):
-    compiled = dataclasses.replace(EAGER, compile=True)
-    for model in ({}, {"dropout": 0.2}):
+    for model, kernel in (({}, False), ({}, have_kernel(quiet)), ({"dropout": 0.2}, False)):
+        compiled = dataclasses.replace(EAGER, compile=True, kernel=kernel)
         eager = losses(stack(tmp_path / "a", model=model))
         made = stack(tmp_path / "b", compiled, model=model)
         assert np.abs(losses(made) - eager).max() < 1e-4
@@ -71,13 +72,22 @@ def test_without_a_compiler_training_goes_on_and_says_so_once(tmp_path):
 @pytest.mark.parametrize("attention", ["fp32", "bf16"])
 def test_bf16_products_with_attention_in_either_precision_stay_close_to_fp32(tmp_path, attention):
     exact = losses(stack(tmp_path / "a"))
-    rounded = losses(stack(tmp_path / "b", Speed("bf16", attention, compile=False, stack_size=2)))
+    rounded = losses(stack(tmp_path / "b", Speed("bf16", attention, compile=False, kernel=False, stack_size=2)))
     assert np.abs(rounded - exact).max() < 0.05
     assert not np.array_equal(rounded, exact)
 
 
+def test_training_with_the_kernel_equals_training_without(tmp_path):
+    if not have_kernel(quiet):
+        pytest.skip("no C++ compiler here")
+    for precision, difference in (("fp32", 1e-5), ("bf16", 1e-2)):
+        plain = losses(stack(tmp_path / "a", dataclasses.replace(EAGER, precision=precision)))
+        made = stack(tmp_path / "b", dataclasses.replace(EAGER, precision=precision, kernel=True))
+        assert np.abs(losses(made) - plain).max() < difference
+
+
 def test_attention_in_fp32_sees_fp32_tensors_under_bf16(tmp_path):
-    made = stack(tmp_path, Speed("bf16", "fp32", compile=False, stack_size=2))
+    made = stack(tmp_path, Speed("bf16", "fp32", compile=False, kernel=False, stack_size=2))
     seen = []
     made.model.h[0].attn.q.register_forward_hook(lambda _m, _i, out: seen.append(out.dtype))
     made.model.h[0].mlp.c_fc.register_forward_hook(lambda _m, _i, out: seen.append(out.dtype))
@@ -99,14 +109,14 @@ def test_precision_is_measured_once_and_kept(tmp_path, monkeypatch):
 
 
 def test_settings_of_the_first_start_are_used_again_on_the_same_kind_of_device():
-    config = small_config()
+    config = small_config(precision="auto")
     runs = [Run(None, RunSpec(f"r{i}", 1, i, 1e-3, 0.1), 12) for i in range(4)]
     held = {"device_type": "cpu", "precision": "bf16", "attention_precision": "fp32", "compile": True, "stack_size": 3}
-    assert choose(config, runs, 300, CPU, held) == Speed("bf16", "fp32", True, 3)
+    assert choose(config, runs, 300, CPU, held) == Speed("bf16", "fp32", True, False, 3)
     elsewhere = choose(config, runs, 300, CPU, held | {"device_type": "cuda"})
     assert (elsewhere.compile, elsewhere.stack_size) == (False, 4)
     asked = small_config(precision="fp32", compile=False, stack=2)
-    assert choose(asked, runs, 300, CPU, held) == Speed("fp32", "fp32", False, 2)
+    assert choose(asked, runs, 300, CPU, held) == Speed("fp32", "fp32", False, False, 2)
 
 
 def test_compilation_is_chosen_by_the_length_of_training():

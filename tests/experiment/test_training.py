@@ -25,7 +25,7 @@ from experiment.training import Batches, Stack, plan
 from experiment.validation import Validation
 from tests.conftest import small_config
 
-EAGER = Speed("fp32", "fp32", compile=False, stack_size=6)
+EAGER = Speed("fp32", "fp32", compile=False, kernel=False, stack_size=6)
 
 
 def quiet(_text):
