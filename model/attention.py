@@ -129,39 +129,51 @@ class CausalMHA(nn.Module):
 
 
 class Cache:
-    """Keys and values of one layer, in tensors of full length that are filled from the left.
+    """Keys and values of one layer, in tensors of fixed shape and place, so that a CUDA graph can replay an `attend`.
 
-    Each group of r runs of equal H has its own, split into heads: (2, r, B, H, block_size, d_h).
+    Each group of r runs of equal H has its own, split into heads: (2, r, B, H, block_size, d_h). `position` (1,), on
+    the device, is the place of the next token.
     """
 
     def __init__(self, block_size: int):
         self.block_size = block_size
-        self.length = 0  # tokens held
+        self.length = 0  # tokens held, or fewer after a replay
+        self.groups: list[Tensor] = []
 
     def put(self, qkv: Tensor, groups: Sequence[tuple[int, int]]) -> None:
         """Hold the first T tokens: qkv (R, B, T, 3 D); groups as in CausalMHA."""
-        width, self.length = qkv.shape[-1] // 3, qkv.shape[2]
-        self.groups = []
-        for (n_head, runs), part in zip(groups, qkv.split([runs for _, runs in groups]), strict=True):
-            d_head = width // n_head
-            kv = qkv.new_empty(2, runs, qkv.shape[1], n_head, self.block_size, d_head)
-            kv[..., : self.length, :] = part.unflatten(-1, (3, n_head, d_head))[:, :, :, 1:].permute(3, 0, 1, 4, 2, 5)
-            keys, values = kv.flatten(1, 3)  # (r·B·H, block_size, d_h)
-            self.groups.append((kv, keys.transpose(1, 2), values, runs))
-        heads = [torch.full((runs, 1, 1), (width // n_head) ** -0.5) for n_head, runs in groups]
-        self.scale = torch.cat(heads).to(qkv)  # of the scores
+        self.length = qkv.shape[2]
+        if not self.groups:
+            self.static = qkv.device.type == "cuda"  # attend to block_size places under a mask, not to those held
+            self.place = torch.arange(self.block_size, device=qkv.device)
+            self.position = torch.empty(1, dtype=torch.int64, device=qkv.device)
+            self.groups = [
+                qkv.new_zeros(2, runs, qkv.shape[1], n_head, self.block_size, qkv.shape[-1] // 3 // n_head)
+                for n_head, runs in groups
+            ]
+        self.position.fill_(self.length)
+        for kv, part in zip(self.groups, qkv.split([runs for _, runs in groups]), strict=True):
+            heads = part.unflatten(-1, (3, kv.shape[3], -1))  # (r, B, T, 3, H, d_h)
+            kv[..., : self.length, :] = heads[:, :, :, 1:].permute(3, 0, 1, 4, 2, 5)
 
     def attend(self, qkv: Tensor) -> Tensor:
         """Add one token and attend from it to all so far: qkv (R, B, 1, 3 D) → (R, B, 1, D)."""
         if qkv.shape[2] != 1:
             raise ValueError(f"a cache that holds tokens takes one at a time, not {qkv.shape[2]}")
-        qkv = qkv.unflatten(-1, (3, -1))[:, :, 0]  # (R, B, 3, D)
-        q = qkv[:, :, 0] * self.scale
-        z, first = [], 0
-        for kv, keys, values, runs in self.groups:
-            now = slice(first, first := first + runs)
-            kv[..., self.length, :] = qkv[now, :, 1:].unflatten(-1, (kv.shape[3], -1)).permute(2, 0, 1, 3, 4)
-            scores = torch.bmm(q[now].view(len(keys), 1, -1), keys[:, :, : self.length + 1])
-            z.append(torch.bmm(scores.softmax(-1), values[:, : self.length + 1]).view(runs, qkv.shape[1], 1, -1))
+        if self.static:
+            held, seen = slice(None), (self.place <= self.position)[None]  # (1, block_size)
+        else:
+            held, seen = slice(self.length + 1), None
+        z = []
+        for kv, part in zip(self.groups, qkv.split([kv.shape[1] for kv in self.groups]), strict=True):
+            heads = part.unflatten(-1, (3, kv.shape[3], -1)).permute(3, 0, 1, 4, 2, 5)  # (3, r, B, H, 1, d_h)
+            kv.index_copy_(-2, self.position, heads[1:])
+            flat = (x.flatten(0, 1) for x in (heads[0], *kv[..., held, :]))
+            z.append(F.scaled_dot_product_attention(*flat, attn_mask=seen).view(*part.shape[:3], -1))
+        self.position += 1
         self.length += 1
-        return z[0] if len(z) == 1 else torch.cat(z)
+        return torch.cat(z)
+
+    def clear(self) -> None:
+        """Hold nothing, and keep the tensors for what `put` brings next."""
+        self.length = 0

@@ -128,6 +128,11 @@ class StackCache:
         self.room = -(-block_size // BLOCK) * BLOCK
         self.length = 0  # tokens held
 
+    @property
+    def position(self) -> Tensor:
+        """Place of the next token, (1,)."""
+        return torch.tensor([self.length])
+
     def put(self, qkv: Tensor, groups: Sequence[tuple[int, int]]) -> None:
         """Hold the first T tokens: qkv (R, B, T, 3 D); groups (H, runs of that H), as CausalMHA has them."""
         self.n_head = [n_head for n_head, runs in groups for _ in range(runs)]
@@ -152,3 +157,7 @@ class StackCache:
         _library.attend_next(ctypes.byref(stack), *tensors, ctypes.c_int64(self.length))
         self.length += 1
         return out
+
+    def clear(self) -> None:
+        """Hold nothing."""
+        self.length = 0

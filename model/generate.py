@@ -54,33 +54,73 @@ def generate(
     training = model.training
     model.eval()
     n_run, block_size, device = len(model.n_head), model.config.block_size, model.wte.weight.device
-    streams = [torch.Generator().manual_seed(_stream_seed(seed, sample)) for sample in range(num_samples)]
-    text = torch.tensor(list(prompt)[-block_size:], device=device).expand(n_run, num_samples, -1)
-    start, first_new = 0, text.shape[-1]  # `start`: first token of the present context
+    prompt = torch.tensor(list(prompt)[-block_size:], device=device)
+    text = prompt.new_empty(n_run, num_samples, len(prompt) + max_new_tokens)
+    text[:, :, : len(prompt)] = prompt
+    start, end = 0, len(prompt)  # of the present context
     over = torch.zeros(n_run, num_samples, dtype=torch.bool, device=device)
-    cache, fresh = None, text
+    gumbel = Gumbel(seed, num_samples, model.vocab_size, device)
+    step = CachedStep(model)
     for _ in range(max_new_tokens):
-        if text.shape[-1] - start > block_size:
-            start = text.shape[-1] - max(1, block_size // 2)
-            cache, fresh = None, text[:, :, start:]
-        if use_cache and cache is None:
-            cache = model.new_cache()
-        hidden = model.hidden(fresh if use_cache else text[:, :, start:], cache)
-        logits = model.logits(hidden[:, :, -1:])[:, :, 0].float()  # (R, num_samples, V)
-        if greedy:
-            token = logits.argmax(-1)
+        fresh = end == len(prompt)
+        if end - start > block_size:
+            start, fresh = end - max(1, block_size // 2), True
+        if not use_cache:
+            logits = model(text[:, :, start:end])[:, :, -1]
         else:
-            token = draw(logits, _gumbel(streams, model.vocab_size, device), temperature, top_k, top_p)
+            logits = step.begin(text[:, :, start:end]) if fresh else step(text[:, :, end - 1 : end])
+        token = logits.argmax(-1) if greedy else draw(logits.float(), gumbel(), temperature, top_k, top_p)
         if stop is not None:
             token = torch.where(over, stop, token)
             over = over | (token == stop)
-        fresh = token[:, :, None]
-        text = torch.cat([text, fresh], dim=-1)
+        text[:, :, end] = token
+        end += 1
         progress(1)
         if stop is not None and bool(over.all()):
             break
     model.train(training)
-    return text[:, :, first_new:]
+    return text[:, :, len(prompt) : end]
+
+
+class CachedStep:
+    """Logits of the next token from a key-value cache: on a GPU one graph of all kernels, which leaves no gaps."""
+
+    def __init__(self, model: GPT):
+        self.model, self.cache = model, model.new_cache()
+        self.graph: torch.cuda.CUDAGraph | None = None
+        self.on_gpu = model.wte.weight.device.type == "cuda"
+
+    def begin(self, tokens: Tensor) -> Tensor:
+        """A new context: tokens (R, B, T) → logits after the last, (R, B, V)."""
+        for layer in self.cache:
+            layer.clear()
+        return self.compute(tokens)
+
+    def compute(self, tokens: Tensor) -> Tensor:
+        return self.model.logits(self.model.hidden(tokens, self.cache)[:, :, -1:])[:, :, 0]
+
+    def __call__(self, tokens: Tensor) -> Tensor:
+        """One token more: tokens (R, B, 1) → logits (R, B, V)."""
+        if not self.on_gpu:
+            return self.compute(tokens)
+        if self.graph is None:
+            self.capture(tokens)
+        self.tokens.copy_(tokens)
+        self.graph.replay()
+        return self.logits
+
+    def capture(self, tokens: Tensor) -> None:
+        """Record `compute`, after running it once off the default stream, as a graph needs it; then take that back."""
+        self.tokens, stream = tokens.clone(), torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            self.compute(self.tokens)
+        torch.cuda.current_stream().wait_stream(stream)
+        for layer in self.cache:
+            layer.position -= 1  # what was put there is put there again
+        self.graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self.graph):
+            self.logits = self.compute(self.tokens)
 
 
 def draw(logits: Tensor, gumbel: Tensor, temperature: float, top_k: int | None, top_p: float | None) -> Tensor:
@@ -97,11 +137,22 @@ def draw(logits: Tensor, gumbel: Tensor, temperature: float, top_k: int | None, 
     return (logits + gumbel).argmax(-1)
 
 
-def _stream_seed(seed: int, sample: int) -> int:
-    return (seed * 0x9E3779B97F4A7C15 + sample * 0xBF58476D1CE4E5B9) % 2**63
+class Gumbel:
+    """Standard Gumbel noise (num_samples, V) a call: minus the log of exponential draws, each sample's from its stream.
 
+    Drawn for as many calls at once as fit into DRAWS numbers, on the CPU, so that every device gets the same.
+    """
 
-def _gumbel(streams: Sequence[torch.Generator], vocab_size: int, device: torch.device) -> Tensor:
-    """(num_samples, V) standard Gumbel noise, row i from stream i: minus the log of exponential draws."""
-    rows = [torch.empty(vocab_size).exponential_(generator=stream) for stream in streams]
-    return -torch.stack(rows).log().to(device)
+    DRAWS = 2**14
+
+    def __init__(self, seed: int, num_samples: int, vocab_size: int, device: torch.device):
+        seeds = [(seed * 0x9E3779B97F4A7C15 + i * 0xBF58476D1CE4E5B9) % 2**63 for i in range(num_samples)]
+        self.streams = [torch.Generator().manual_seed(each) for each in seeds]
+        self.shape, self.device = (max(1, self.DRAWS // vocab_size), vocab_size), device
+        self.left: list[Tensor] = []
+
+    def __call__(self) -> Tensor:
+        if not self.left:
+            rows = [torch.empty(self.shape).exponential_(generator=stream) for stream in self.streams]
+            self.left = list((-torch.stack(rows, 1).log()).to(self.device).flip(0))
+        return self.left.pop()

@@ -76,8 +76,8 @@ class GPT(nn.Module):
 
     def hidden(self, tokens: Tensor, cache: Sequence[Cache] | None = None) -> Tensor:
         """Tokens (R, B, T) → the final layer norm's output (R, B, T, D). With a cache, tokens go on after it."""
-        start = cache[0].length if cache else 0
-        position = torch.arange(start, start + tokens.shape[-1], device=tokens.device)
+        started = cache is not None and cache[0].length > 0
+        position = cache[0].position if started else torch.arange(tokens.shape[-1], device=tokens.device)
         x = self.wte(tokens) + self.wpe.weight[:, None, position]
         x = self.drop(x)
         for layer, block in enumerate(self.h):

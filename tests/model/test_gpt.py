@@ -245,6 +245,31 @@ def test_the_key_value_cache_changes_nothing(prompt_length):
     assert cached.unique().numel() > 10
 
 
+def test_a_cache_of_fixed_shapes_gives_the_same_states():
+    """What a CUDA graph replays: every place attended to under a mask, the next place a number on the device."""
+    model, text = make([1, 4, 4]), tokens(3, 2)
+    cache = model.new_cache()
+    with torch.no_grad():
+        for context in (text, text.flip(-1)):  # a second context in the same tensors
+            for layer in cache:
+                layer.clear()
+            states = [model.hidden(context[..., :3], cache)]
+            for layer in cache:
+                layer.static = True
+                place = layer.groups[0].data_ptr()
+            states += [model.hidden(token, cache) for token in context[..., 3:].split(1, -1)]
+            assert torch.allclose(torch.cat(states, 2), model.hidden(context), atol=1e-5)
+            assert cache[-1].groups[0].data_ptr() == place
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_texts_drawn_on_a_gpu_are_those_of_the_cpu():
+    model = make([1, 4, 4])
+    settings = {"num_samples": 2, "max_new_tokens": 60}
+    on_cpu = generate(model, [1, 2], **settings)
+    assert torch.equal(generate(model.cuda(), [1, 2], **settings).cpu(), on_cpu)
+
+
 def test_greedy_text_equals_transformers_with_its_own_cache():
     import transformers
 
