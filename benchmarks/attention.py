@@ -1,4 +1,4 @@
-"""Time and peak memory of the two attention cores, forward and backward, against H at fixed D.
+"""Time and peak memory of the attention cores, forward and backward, against H at fixed D.
 
 python -m benchmarks.attention [--n_embd 384] [--block_sizes 64 256 1024 2048]
 """
@@ -11,8 +11,10 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.common import finish, interleaved, parser, seconds, start, table
+from experiment.kernel import have_kernel
 from experiment.speed import keep_freed_memory
 from model.attention import attend
+from model.cpu import attend_stack
 
 
 def main() -> None:
@@ -20,11 +22,14 @@ def main() -> None:
     keep_freed_memory()
     device = start(options)
     dtype = {"fp32": torch.float32, "bf16": torch.bfloat16}[options.precision]
+    cores = ["explicit", "sdpa"]
+    if device.type == "cpu" and have_kernel(print):
+        cores.append("ours")
     rows, figures = [], []
     for length in options.block_sizes:
         batch_size = max(1, options.tokens // length)
         for n_head in options.n_head:
-            work = {core: step(batch_size, length, n_head, core, options.n_embd, device, dtype) for core in CORES}
+            work = {core: step(batch_size, length, n_head, core, options.n_embd, device, dtype) for core in cores}
             timed = {core: (lambda f=f: seconds(f, device)) for core, f in work.items()}
             for f in work.values():
                 f()  # warm
@@ -32,18 +37,15 @@ def main() -> None:
             memory = {core: peak_bytes(f, device) for core, f in work.items()}
             rows.append(
                 [length, batch_size, n_head, options.n_embd // n_head]
-                + [f"{1e3 * times[core]:.2f}" for core in CORES]
-                + [f"{times['explicit'] / times['sdpa']:.2f}"]
-                + [f"{memory[core] / 2**20:,.0f}" for core in CORES]
+                + [f"{1e3 * times[core]:.2f}" for core in cores]
+                + [f"{times['explicit'] / times[core]:.2f}" for core in cores[1:]]
+                + [f"{memory[core] / 2**20:,.0f}" for core in cores]
             )
             figures.append({"block_size": length, "n_head": n_head, "seconds": times, "peak_bytes": memory})
     print(f"D {options.n_embd}, {options.precision}, {options.tokens} tokens a batch; forward and backward\n")
-    head = ["T", "B", "H", "d_h", *(f"{core} ms" for core in CORES), "sdpa is times faster"]
-    print(table([*head, *(f"{core} MiB" for core in CORES)], rows))
+    head = ["T", "B", "H", "d_h", *(f"{core} ms" for core in cores), *(f"{core} times faster" for core in cores[1:])]
+    print(table([*head, *(f"{core} MiB" for core in cores)], rows))
     finish(options, device, {"n_embd": options.n_embd, "precision": options.precision, "results": figures})
-
-
-CORES = ("explicit", "sdpa")
 
 
 def arguments() -> argparse.Namespace:
@@ -59,14 +61,13 @@ def arguments() -> argparse.Namespace:
 def step(
     batch_size: int, length: int, n_head: int, core: str, n_embd: int, device: torch.device, dtype: torch.dtype
 ) -> Callable[[], None]:
-    """One forward and backward pass over (B, T, D)."""
-    q, k, v = (
-        torch.randn(batch_size, length, n_embd, device=device, dtype=dtype, requires_grad=True) for _ in range(3)
-    )
-    gradient = torch.randn_like(q)
+    """One forward and backward pass over (B, T, D), from q, k and v as the product with W_qkv leaves them."""
+    qkv = torch.randn(1, batch_size, length, 3 * n_embd, device=device, dtype=dtype, requires_grad=True)
+    gradient = torch.randn(1, batch_size, length, n_embd, device=device, dtype=dtype)
 
     def work() -> None:
-        torch.autograd.grad(attend(q, k, v, n_head, core), (q, k, v), gradient)
+        out = attend_stack(qkv, [n_head]) if core == "ours" else attend(*qkv.chunk(3, -1), n_head, core)
+        torch.autograd.grad(out, qkv, gradient)
 
     return work
 

@@ -27,7 +27,8 @@ class ModelConfig:
     """Biases in linear layers and layer norms: true as in GPT-2, false as nanoGPT trains."""
 
     attention: Literal["sdpa", "explicit"] = "sdpa"
-    """Attention core: sdpa (PyTorch's fused kernel) or explicit (the textbook softmax, every tensor named)."""
+    """Attention core: sdpa (a fused kernel: PyTorch's, or on a CPU our own) or explicit (the textbook softmax, every
+    tensor named)."""
 
     activation: Literal["gelu", "gelu_new"] = "gelu"
     """Activation of the MLP: gelu (exact, as nanoGPT) or gelu_new (GPT-2's own, with a tanh)."""
