@@ -102,7 +102,7 @@ def relations_text(heads: Sequence[dict], width: int) -> str:
         ]
         for row in heads
     ]
-    legend = "Final validation loss on words of each relation: a description, not tested."
+    legend = "Final validation loss on words of each relation; report.html tests their differences."
     return table(["H", *(name.replace("_", "-") for name in names)], rows, width) + "\n" + textwrap.fill(legend, width)
 
 
