@@ -123,7 +123,10 @@ def difference_picture(
     figure = panels_by_head(panels, heading, columns=4)
     for axes in figure.axes:
         axes.axhline(0, color="0.3", linewidth=1)
-    caption = "Differences in final validation loss to the reference within each seed, by relation; above 0 is worse."
+    caption = (
+        "Differences in final validation loss to the reference within each seed, by relation; above 0 is worse. Each "
+        "interval is of its pair alone; what the tests say of all together is in the text and the table."
+    )
     return Picture(f"relation-differences{suffix}", caption, figure)
 
 
