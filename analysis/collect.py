@@ -45,7 +45,7 @@ def collect(folders: Sequence[str | Path]) -> tuple[list[Study], list[str]]:
 
 
 def distinct(studies: Sequence[Study]) -> list[Study]:
-    """Studies of one name are told apart by their folders: the last part of their paths, or all where that is no use."""
+    """Studies of one name are told apart by their folders: their names, or whole paths where those are alike."""
     names = [one.name for one in studies]
     for shown in (lambda folder: Path(folder).name, str):
         labels = [

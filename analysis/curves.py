@@ -30,10 +30,9 @@ def curves_section(study: Study, suffix: str = "") -> Section | None:
         settings.setdefault((run.learning_rate, run.weight_decay), []).append(run)
     pictures = []
     for (rate, decay), runs in sorted(settings.items()):
-        ending, title = suffix, f"{study.name}: D = {study.n_embd}, {study.n_layer} layers"
+        ending, title = suffix, study.title((rate, decay) if len(settings) > 1 else None)
         if len(settings) > 1:
             ending += f"-lr{rate:g}-wd{decay:g}".replace(".", "_")
-            title += f", learning rate {rate:g}, weight decay {decay:g}"
         clip = study.settings.get("train.grad_clip")
         caption = (
             "Validation loss against the iteration: mean over seeds, band one standard deviation. Thin lines on the "
@@ -125,7 +124,7 @@ def training_curves(runs: Sequence[RunCurve], title: str, clip: float | None = N
     """Gradient norm of every head count (log scale; the clipping norm dashed) and the learning rate."""
     with matplotlib.rc_context(STYLE):
         drawn = any(norm > 0 for run in runs for norm in run.grad_norm)  # what diverged at once has none to draw
-        figure = Figure(figsize=(10 if drawn else 4, 3.8), layout="constrained")
+        figure = Figure(figsize=(10 if drawn else 5.4, 3.8), layout="constrained")
         *left, rates = figure.subplots(1, 2 if drawn else 1, width_ratios=[1.6, 1] if drawn else [1], squeeze=False)[0]
         for norms in left:
             gradient_norms(norms, runs, clip)

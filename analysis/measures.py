@@ -58,13 +58,11 @@ def sections(
     groups = study.groups()
     if not groups:
         return []
-    plain = f"{study.name}: D = {study.n_embd}, {study.n_layer} layers"
     found, titles = [], {}
     for (rate, decay), runs in groups.items():
-        ending, title = suffix, plain
+        ending, title = suffix, study.title((rate, decay) if len(groups) > 1 else None)
         if len(groups) > 1:
             ending += f"-lr{rate:g}-wd{decay:g}".replace(".", "_")
-            title += f", learning rate {rate:g}, weight decay {decay:g}"
         titles[rate, decay] = title
         found.append(loss_section(study, runs, title, reference, ending))
     best = min(groups, key=lambda key: sum(run.final_loss for run in groups[key]) / len(groups[key]))

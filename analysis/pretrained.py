@@ -137,7 +137,7 @@ def _ablation(source: Pretrained, worth: dict, suffix: str) -> Section:
         heat_maps(maps, f"{source.name}\nloss without a head", logarithmic=True),
     )
     rows = [
-        [str(at // alone.shape[1] + 1), str(at % alone.shape[1] + 1), f"{alone.flat[at]:.4f}"]
+        [str(at // alone.shape[1] + 1), str(at % alone.shape[1] + 1), f"{alone.flat[at]:.4f}".replace("-", "−")]
         for at in np.argsort(-alone, axis=None)
     ]
     head_row = ["layer", "head", "rise of the loss (nats per token)"]
