@@ -53,7 +53,7 @@ def relation_section(
         data |= {"choice": choice, "sampled": {h: dict(of) for h, of in results.items()}}
         panels = {f"{plain(n)}: right choices": choice[n] for n in names}
         caption = "Share of forced choices that a model gets right, against H; guessing gets one half."
-        figure = panels_by_head(panels, f"{title}\nforced choices, {PAIRS} of each relation", columns=4)
+        figure = panels_by_head(panels, f"{title}\nforced choices, {PAIRS} of each relation", columns=2)
         for axes in figure.axes:
             axes.axhline(0.5, color="0.3", linewidth=1, linestyle=(0, (2, 2)))
         pictures.append(Picture(f"choices{suffix}", caption, figure))
@@ -120,7 +120,7 @@ def difference_picture(
         within = {h: {s: of[s] - at_base[s] for s in of if s in at_base} for h, of in of_heads.items() if h != base}
         panels[plain(name)] = {h: of for h, of in within.items() if of}
     heading = f"{title}\nloss − loss at H = {base} (nats per token), by relation; scales differ"
-    figure = panels_by_head(panels, heading, columns=4)
+    figure = panels_by_head(panels, heading, columns=2)
     for axes in figure.axes:
         axes.axhline(0, color="0.3", linewidth=1)
     caption = (
