@@ -148,3 +148,14 @@ def test_a_small_scatter_is_not_shown_as_none():
     runs = [run(h, s, 2 + 1e-5 * (h == 1) * s) for h in (1, 4) for s in range(3)]
     text = loss_section(study(runs), runs, "x", None).text[1]
     assert "a standard deviation of 1e-05 nats per token" in text
+
+
+def test_a_head_count_whose_runs_are_all_left_out_does_not_vanish_from_the_answer():
+    runs = sweep({1: 0.2, 4: 0})
+    sentence = only_group([*runs, run(16, 0, 2.0, diverged=30), run(16, 1, 2.0, diverged=40)])["sentence"]
+    assert sentence.endswith("Nothing is said of H = 16: every run diverged.")
+    sentence = only_group([*runs, run(16, 0, 2.0, diverged=30), run(16, 1, 2.0, finished=False)])["sentence"]
+    assert sentence.endswith("Nothing is said of H = 16: none of its runs can be used.")
+    assert "Nothing is said" not in only_group([*runs, run(4, 9, 2.0, diverged=30)])["sentence"]
+    other_rate = run(16, 0, 2.0, diverged=30, learning_rate=1.0)
+    assert "Nothing is said" not in only_group([*runs, other_rate])["sentence"]
