@@ -127,12 +127,13 @@ def show_pretrained(paths: Sequence[str], options: argparse.Namespace, command: 
     """The heads of GPT-2s in Hugging Face format, for which there is no sweep to compare."""
     from analysis.figures import save_pictures
     from analysis.pretrained import pretrained_part
-    from analysis.report import write_report
+    from analysis.report import LOOK_BYTES, write_report
     from experiment.table import columns
     from files import write_json
 
+    share = LOOK_BYTES // len(paths)
     parts = [
-        pretrained_part(path, options.device, options.quick, f"-{number}" if len(paths) > 1 else "", say)
+        pretrained_part(path, options.device, options.quick, f"-{number}" if len(paths) > 1 else "", say, share)
         for number, path in enumerate(paths, 1)
     ]
     out = Path(options.out) if options.out else Path("runs") / f"heads-{parts[0].summary['name'].split('/')[-1]}"

@@ -6,7 +6,7 @@ and the keys that differ are named.
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from analysis.runs import RunCurve, Study
@@ -38,9 +38,29 @@ def collect(folders: Sequence[str | Path]) -> tuple[list[Study], list[str]]:
     for pool in pools[1:]:
         first = pools[0]
         keys = sorted(k for k in first[0] | pool[0] if first[0].get(k) != pool[0].get(k))
-        told = "; ".join(f"{k}: {first[0].get(k)} and {pool[0].get(k)}" for k in keys)
+        told = "; ".join(f"{k}: {short(k, first[0])} and {short(k, pool[0])}" for k in keys)
         notes.append(f"{first[1][0]} and {pool[1][0]} are shown separately, as they differ in {told}")
-    return [study(pool[0], pool[1:]) for pool in pools], notes
+    studies = [study(pool[0], pool[1:]) for pool in pools]
+    return distinct(studies), notes
+
+
+def distinct(studies: Sequence[Study]) -> list[Study]:
+    """Studies of one name are told apart by their folders: their names, or whole paths where those are alike."""
+    names = [one.name for one in studies]
+    for shown in (lambda folder: Path(folder).name, str):
+        labels = [
+            f"{one.name} ({', '.join(map(shown, one.folders))})" if names.count(one.name) > 1 else one.name
+            for one in studies
+        ]
+        if len(set(labels)) == len(labels):
+            break
+    return [replace(one, name=label) for one, label in zip(studies, labels, strict=True)]
+
+
+def short(key: str, agreed: dict[str, object]) -> object:
+    """A setting's value as a note shows it: of a checksum its beginning."""
+    value = agreed.get(key)
+    return value[:8] if key == "data_hash" and value else value
 
 
 def settings(experiment: Experiment) -> dict[str, object]:

@@ -58,7 +58,8 @@ def cost_section(
         sentence = "; ".join(told)
         text.insert(0, sentence[0].upper() + sentence[1:] + ".")
         text.append(
-            f"Measured one run alone on {machine['device']} with {machine['threads']} threads, PyTorch "
+            f"Measured one run alone on {machine['device']} with {machine['threads']} "
+            f"{'thread' if machine['threads'] == 1 else 'threads'}, PyTorch "
             f"{machine['torch']}: the fastest of several iterations, and the most tensor memory held in one (weights, "
             "gradients and AdamW's averages included; on a CPU as torch.profiler records it)."
         )

@@ -30,18 +30,18 @@ def curves_section(study: Study, suffix: str = "") -> Section | None:
         settings.setdefault((run.learning_rate, run.weight_decay), []).append(run)
     pictures = []
     for (rate, decay), runs in sorted(settings.items()):
-        ending, title = suffix, f"{study.name}: D = {study.n_embd}, {study.n_layer} layers"
+        ending, title = suffix, study.title((rate, decay) if len(settings) > 1 else None)
         if len(settings) > 1:
             ending += f"-lr{rate:g}-wd{decay:g}".replace(".", "_")
-            title += f", learning rate {rate:g}, weight decay {decay:g}"
         clip = study.settings.get("train.grad_clip")
+        caption = (
+            "Validation loss against the iteration: mean over seeds, band one standard deviation. Thin lines on the "
+            "left are training losses, smoothed."
+        )
+        if all(run.left_out() for run in runs):
+            caption = "Losses of runs that take no part in the statistics, each as far as it went."
         pictures += [
-            Picture(
-                f"loss-curves{ending}",
-                "Validation loss against the iteration: mean over seeds, band one standard deviation. Thin lines on "
-                "the left are training losses, smoothed.",
-                loss_curves(runs, title),
-            ),
+            Picture(f"loss-curves{ending}", caption, loss_curves(runs, title)),
             Picture(
                 f"training{ending}",
                 "Gradient norm before clipping: mean over seeds, band from the lowest to the highest seed; and the "
@@ -72,7 +72,7 @@ def left_out_table(runs: Sequence[RunCurve], suffix: str) -> Table:
     rows = []
     for run in runs:
         losses = [loss for loss in run.val_loss if math.isfinite(loss)]
-        last = f"{losses[-1]:.4f}" if losses else "–"
+        last = "–" if not losses else f"{losses[-1]:.4f}" if losses[-1] < 1e4 else f"{losses[-1]:.4g}"
         rows.append([f"{run.experiment}/{run.name}", str(run.n_head), str(run.seed), run.left_out(), last])
     head = ["run", "H", "seed", "why", "last validation loss, nats per token"]
     return Table(f"left-out{suffix}", "Runs that take no part in the statistics.", head, rows)
@@ -82,14 +82,15 @@ def loss_curves(runs: Sequence[RunCurve], title: str) -> Figure:
     """Loss against iteration: all of it with the training loss on the left, its last part enlarged on the right."""
     with matplotlib.rc_context(STYLE):
         heads = by_head(run for run in runs if run.left_out() is None)
-        figure = Figure(figsize=(10, 4.4), layout="constrained")
-        whole, end = figure.subplots(1, 2, width_ratios=[1, 1.35])
+        figure = Figure(figsize=(10 if heads else 5.4, 4.4), layout="constrained")
+        ratios = [1, 1.35] if heads else [1]
+        whole, *ends = figure.subplots(1, len(ratios), width_ratios=ratios, squeeze=False)[0]
         labels, seen = {}, []
         for place, (n_head, of) in enumerate(heads.items()):
             iters, losses = curves(of, "iters", "val_loss")  # (E,), (seeds, E)
             mean, look = losses.mean(0), style(place, len(heads))
             start = min(int(len(iters) * 0.6), max(len(iters) - 3, 0))  # enlarge the last 40 %, three points or more
-            for axes, first, every in ((whole, 0, max(1, len(iters) // 8)), (end, start, max(1, len(iters) // 20))):
+            for axes, first, every in ((whole, 0, max(1, len(iters) // 8)), (ends[0], start, max(1, len(iters) // 20))):
                 axes.plot(iters[first:], mean[first:], **look, markevery=every, label=f"H = {n_head}")
                 if len(of) > 1:
                     spread = losses.std(0, ddof=1)
@@ -102,18 +103,18 @@ def loss_curves(runs: Sequence[RunCurve], title: str) -> Figure:
             seen += mean[start:].tolist()
         limits = whole.get_ylim() if heads else None
         mark_left_out(whole, [run for run in runs if run.left_out()], limits)
-        whole.set(xlabel="iteration", ylabel="loss (nats per token)", title="whole run; thin: training loss")
-        for axes in (whole, end):
+        whole.set(xlabel="iteration", ylabel="loss (nats per token)")
+        if heads:
+            whole.set_title("whole run; thin: training loss")
+        for axes in (whole, *ends):
             axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         if whole.get_legend_handles_labels()[0]:  # none where every run diverged
             whole.legend(fontsize=9, handlelength=3.2)
-        if heads:
+        for end in ends:
             end.set(xlabel="iteration", ylabel=LOSS, title="its end, enlarged")
             margin = 0.08 * (max(seen) - min(seen) or 1)
             end.set_ylim(min(seen) - margin, max(seen) + margin)
             label_ends(end, labels)
-        else:
-            end.remove()
         several = max([len(of) for of in heads.values()], default=0) > 1
         figure.suptitle(title + ("\nmean over seeds, band: ± 1 standard deviation" if several else ""), fontsize=11)
     return figure
@@ -122,49 +123,56 @@ def loss_curves(runs: Sequence[RunCurve], title: str) -> Figure:
 def training_curves(runs: Sequence[RunCurve], title: str, clip: float | None = None) -> Figure:
     """Gradient norm of every head count (log scale; the clipping norm dashed) and the learning rate."""
     with matplotlib.rc_context(STYLE):
-        heads = by_head(run for run in runs if run.left_out() is None)
-        figure = Figure(figsize=(10, 3.8), layout="constrained")
-        norms, rates = figure.subplots(1, 2, width_ratios=[1.6, 1])
-        for place, (n_head, of) in enumerate(heads.items()):
-            iters, values = curves([run for run in of if run.grad_norm], "train_iters", "grad_norm")
-            if not len(iters):
-                continue
-            look = style(place, len(heads))
-            parts = [smooth(iters, row) for row in values]
-            x, rows = parts[0][0], np.array([row for _, row in parts])
-            norms.plot(
-                x, rows.mean(0), **look | {"linewidth": 1.1}, markevery=max(1, len(x) // 8), label=f"H = {n_head}"
-            )
-            if len(of) > 1:
-                norms.fill_between(x, rows.min(0), rows.max(0), color=look["color"], alpha=0.12, linewidth=0)
-        for run in runs:
-            if run.left_out():
-                norms.plot(run.train_iters[: len(run.grad_norm)], run.grad_norm, ":", color=LEFT_OUT, linewidth=0.9)
-        if clip:
-            norms.axhline(clip, color="0.3", linewidth=0.9, linestyle=(0, (4, 3)), label=f"clipped above {clip:g}")
+        drawn = any(norm > 0 for run in runs for norm in run.grad_norm)  # what diverged at once has none to draw
+        figure = Figure(figsize=(10 if drawn else 5.4, 3.8), layout="constrained")
+        *left, rates = figure.subplots(1, 2 if drawn else 1, width_ratios=[1.6, 1] if drawn else [1], squeeze=False)[0]
+        for norms in left:
+            gradient_norms(norms, runs, clip)
         longest = max(runs, key=lambda run: len(run.lr))
         rates.plot(longest.train_iters[: len(longest.lr)], longest.lr, color="0.15", linewidth=1.4)
-        norms.set(xlabel="iteration", ylabel="gradient norm", yscale="log", title="gradient norm, smoothed")
         rates.set(xlabel="iteration", ylabel="learning rate", title="learning rate")
-        norms.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        norms.yaxis.set_minor_locator(NullLocator())
-        norms.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
         rates.set_ylim(bottom=0)
-        for axes in (norms, rates):
+        for axes in (*left, rates):
             axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-        if norms.get_legend_handles_labels()[0]:
-            norms.legend(fontsize=8, ncols=2, handlelength=3.2)
         figure.suptitle(title, fontsize=11)
     return figure
 
 
+def gradient_norms(norms: Axes, runs: Sequence[RunCurve], clip: float | None) -> None:
+    """The panel of the gradient norms, of which one at least is above 0."""
+    heads = by_head(run for run in runs if run.left_out() is None)
+    for place, (n_head, of) in enumerate(heads.items()):
+        iters, values = curves([run for run in of if run.grad_norm], "train_iters", "grad_norm")
+        if not len(iters):
+            continue
+        look = style(place, len(heads))
+        parts = [smooth(iters, row) for row in values]
+        x, rows = parts[0][0], np.array([row for _, row in parts])
+        norms.plot(x, rows.mean(0), **look | {"linewidth": 1.1}, markevery=max(1, len(x) // 8), label=f"H = {n_head}")
+        if len(of) > 1:
+            norms.fill_between(x, rows.min(0), rows.max(0), color=look["color"], alpha=0.12, linewidth=0)
+    for run in runs:
+        if run.left_out():
+            norms.plot(run.train_iters[: len(run.grad_norm)], run.grad_norm, ":", color=LEFT_OUT, linewidth=0.9)
+    if clip:
+        norms.axhline(clip, color="0.3", linewidth=0.9, linestyle=(0, (4, 3)), label=f"clipped above {clip:g}")
+    norms.set(xlabel="iteration", ylabel="gradient norm", yscale="log", title="gradient norm, smoothed")
+    norms.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    norms.yaxis.set_minor_locator(NullLocator())
+    norms.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    if norms.get_legend_handles_labels()[0]:
+        norms.legend(fontsize=8, ncols=2, handlelength=3.2)
+
+
 def mark_left_out(axes: Axes, runs: Sequence[RunCurve], limits: tuple[float, float] | None) -> None:
     """Runs that are left out, dotted, one by one; a cross and the name where one diverged. Keeps the others' limits."""
+    lost: dict[int, list[tuple[float, str]]] = {}
     for run in runs:
-        points = sorted(
-            [*zip(run.train_iters, run.train_loss, strict=True), *zip(run.iters, run.val_loss, strict=True)]
-        )
-        points = [(i, loss) for i, loss in points if math.isfinite(loss)]
+        last = math.inf if run.diverged is None else run.diverged  # from there on it is frozen
+        measured = [(i, loss) for i, loss in zip(run.iters, run.val_loss, strict=True) if math.isfinite(loss)]
+        if run.diverged is not None or len(measured) < 2:  # training losses go on to where validation did not
+            measured = [*(dict(zip(run.train_iters, run.train_loss, strict=True)) | dict(measured)).items()]
+        points = sorted((i, loss) for i, loss in measured if math.isfinite(loss) and i <= last)
         if not points:
             continue
         if limits:
@@ -172,12 +180,18 @@ def mark_left_out(axes: Axes, runs: Sequence[RunCurve], limits: tuple[float, flo
         axes.plot(*zip(*points, strict=True), ":", color=LEFT_OUT, linewidth=1)
         if run.diverged is not None:
             axes.plot(*points[-1], "x", color=LEFT_OUT, markersize=7, markeredgewidth=1.8)
-            where = {"xytext": (5, 4), "textcoords": "offset points", "fontsize": 7.5, "color": LEFT_OUT}
-            axes.annotate(f"{run.name} diverged", points[-1], **where)
+            lost.setdefault(points[-1][0], []).append((points[-1][1], run.name))
+    middle = sum(axes.get_xlim()) / 2
+    for place, ends in lost.items():
+        text = f"{ends[0][1] if len(ends) == 1 else f'{len(ends)} runs'} diverged"
+        where = {"xytext": (5 if place < middle else -5, 5), "ha": "left" if place < middle else "right"}
+        axes.annotate(text, (place, max(ends)[0]), textcoords="offset points", fontsize=7.5, color=LEFT_OUT, **where)
     if any(run.diverged is None for run in runs):
         axes.plot([], [], ":", color=LEFT_OUT, linewidth=1, label="left out")
     if limits:
         axes.set_ylim(limits)
+    elif axes.get_ylim()[1] > 50:  # nats per token: nothing but divergence goes there
+        axes.set_yscale("log")
 
 
 def smooth(x: np.ndarray, y: np.ndarray, points: int = 60) -> tuple[np.ndarray, np.ndarray]:

@@ -94,19 +94,26 @@ def loss_by_heads(runs: Sequence[RunCurve], title: str, reference: int | None = 
 def relation_loss_by_heads(runs: Sequence[RunCurve], title: str) -> Figure:
     """Final validation loss on the words of each relation against H, every panel with its own loss scale."""
     names, heads = relation_names(runs), by_head(runs)
-    figure = Figure(figsize=(3.1 * len(names), 3.5), layout="constrained")
-    panels = figure.subplots(1, len(names), squeeze=False)[0]
-    for axes, name in zip(panels, names, strict=True):
+    lines = -(-len(names) // 2)  # two panels in a line: more would be too small to read on a page
+    figure = Figure(figsize=(7, 2.9 * lines + 0.9), layout="constrained")
+    panels = figure.subplots(lines, 2, squeeze=False).ravel()
+    for axes in panels[len(names) :]:
+        axes.remove()
+    for axes, name in zip(panels, names, strict=False):
         losses = {h: {run.seed: run.relations[name][-1] for run in of} for h, of in heads.items()}
         seed_lines(axes, losses)
         means = {h: estimate(list(of.values())) for h, of in losses.items()}
         intervals(axes, {h: (e.mean, e.half_width()) for h, e in means.items()}, "mean, 95 % CI")
         head_axis(axes, list(heads))
         axes.set_title(name.replace("_", "-"), fontsize=10)
-    panels[0].set_ylabel(f"final {LOSS}", fontsize=9)
-    keys = max((axes.get_legend_handles_labels() for axes in panels), key=lambda key: len("".join(key[1])))
+        axes.set_ylabel("loss (nats per token)", fontsize=9)
+    keys = max(
+        (axes.get_legend_handles_labels() for axes in panels[: len(names)]), key=lambda key: len("".join(key[1]))
+    )
     figure.legend(*keys, loc="outside lower center", ncols=2, fontsize=9)
-    figure.suptitle(f"{title}\nloss on the words that each kind of relation decides; scales differ", fontsize=11)
+    figure.suptitle(
+        f"{title}\nfinal validation loss on the words that each kind of relation decides; scales differ", fontsize=11
+    )
     return figure
 
 

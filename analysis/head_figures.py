@@ -62,7 +62,10 @@ def write_numbers(axes: Axes, values: np.ndarray, norm: Normalize) -> None:
     digits = 0 if norm.vmax >= 10 else 2 if norm.vmax > 0.1 else 3
     for (row, column), value in np.ndenumerate(values):
         dark = norm(value) < 0.55
-        text = f"{value:.{digits}f}".removeprefix("0") if digits and abs(value) < 1 else f"{value:.{digits}f}"
+        text = f"{value:.{digits}f}"
+        if digits and abs(value) < 1:
+            text = text.replace("0.", ".", 1)
+        text = text.replace("-", "" if float(text) == 0 else "−")
         axes.text(column, row, text, ha="center", va="center", fontsize=7, color="white" if dark else "black")
 
 

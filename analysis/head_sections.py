@@ -70,7 +70,7 @@ def heads_text(results: Results, windows: str) -> str:
     for measure, role in (("previous", "the previous token"), ("induction", "what followed the last time")):
         h, seed, (layer, head), value = strongest(results, measure)
         where = f"head {head} of layer {layer} at H = {h} (seed {seed})"
-        told.append(f"the head that looks most at {role} is {where}, with {value:.0%} of its attention")
+        told.append(f"the head that looks most at {role} is {where}, with {100 * value:.0f} % of its attention")
     text = f"Measured over {windows}: {'; '.join(told)}."
     alike = {h: similarity(of) for h, of in results.items() if h > 1}
     if len(alike) > 1:
@@ -133,8 +133,8 @@ def ablation_section(results: Results, title: str, windows: str, suffix: str = "
         alone = [np.array(found["alone"]) for found in of.values()]
         cheap = np.mean([(a < 0.01 * found["loss"]).mean() for a, found in zip(alone, of.values(), strict=True)])
         row = [str(h), str(alone[0].size), spread([a.mean() for a in alone], 4), spread([a.min() for a in alone], 4)]
-        row += [spread([a.max() for a in alone], 4), f"{cheap:.0%}"]
-        row += [f"{np.mean([spare(found) for found in of.values()]):.0%}"]
+        row += [spread([a.max() for a in alone], 4), f"{100 * cheap:.0f} %"]
+        row += [f"{100 * np.mean([spare(found) for found in of.values()]):.0f} %"]
         rows.append([*row, spread([found["cumulative"][-1] for found in of.values()], 3)])
     caption = "Validation loss with heads silenced, nats per token: mean ± standard deviation over seeds."
     text = [
@@ -158,7 +158,9 @@ def ablation_text(results: Results) -> str:
     most = max(results)
     if len(results) > 1:
         share = np.mean([spare(found) for found in results[most].values()])
-        text += f" At H = {most}, {share:.0%} of the heads can be silenced together before the loss is 5 % higher."
+        text += (
+            f" At H = {most}, {100 * share:.0f} % of the heads can be silenced together before the loss is 5 % higher."
+        )
     return text
 
 
@@ -197,7 +199,7 @@ def over_heads(results: Results, measure: str) -> dict[int, dict[int, float]]:
 
 def spread(values: list[float], digits: int = 3) -> str:
     e = estimate(values)
-    text = f"{e.mean:.{digits}f}"
+    text = f"{e.mean:.{digits}f}".replace("-", "−")
     return text if e.standard_deviation is None else f"{text} ± {e.standard_deviation:.{digits}f}"
 
 

@@ -41,22 +41,33 @@ def paragraphs(told: dict) -> list[str]:
     """The answer, then what stands behind it."""
     texts = [told["sentence"]]
     if found := told["detectable"]:
-        level = "a single comparison" if found["comparisons"] == 1 else f"{found['comparisons']} comparisons"
+        level = f", corrected for {found['comparisons']} comparisons" if found["comparisons"] > 1 else ""
+        scatter, least = size(found["standard_deviation"]), size(found["difference"])
         texts.append(
-            f"With {found['seeds']} seeds and a standard deviation of {found['standard_deviation']:.4f} {UNIT} within "
-            f"a seed, this experiment finds a difference of {found['difference']:.4f} {UNIT} or more with a chance of "
-            f"80 % (paired t-test, corrected for {level}); what is smaller it can easily miss. The numbers of seeds "
+            f"With {found['seeds']} seeds and a standard deviation of {scatter} {UNIT} within a seed, this experiment "
+            f"finds a difference of {least} {UNIT} or more with a chance of "
+            f"80 % (paired t-test{level}); what is smaller it can easily miss. The numbers of seeds "
             "that would settle a question suppose that the true difference is as large as the one measured."
         )
     if told["differences"]:
-        chosen = told["chosen_by_data"]
-        texts.append(
+        test = (
             "Runs that share a seed start from the same weights and see the same batches, so differences are taken "
-            "within a seed: paired t-test (scipy.stats.ttest_rel), corrected by Holm's method for "
-            + ("all pairs of head counts, because the data chose the reference" if chosen else "the other head counts")
-            + ". Intervals are t intervals"
-            + (", simultaneous over all pairs." if chosen else " of each pair alone.")
+            "within a seed: paired t-test (scipy.stats.ttest_rel)"
         )
+        if told["comparisons"] < 2:
+            why = "one pair is tested, so nothing is corrected" if told["comparisons"] else "too few seeds to test any"
+            texts.append(f"{test}; {why}. Intervals are t intervals.")
+        elif told["chosen_by_data"]:
+            texts.append(
+                f"{test}, corrected by Holm's method for all {told['comparisons']} pairs of head counts, because the "
+                "data chose the reference. Intervals are t intervals, simultaneous over all pairs (Bonferroni): a "
+                "little wider than Holm's test, so that the interval of a difference that is told apart can hold 0."
+            )
+        else:
+            texts.append(
+                f"{test}, corrected by Holm's method for the {told['comparisons']} other head counts. Intervals are t "
+                "intervals of each pair alone: one that leaves out 0 can still be no difference after the correction."
+            )
     lost = [f"{row['left_out']} of H = {row['n_head']}" for row in told["heads"] if row["left_out"]]
     if lost:
         texts.append(
@@ -64,6 +75,11 @@ def paragraphs(told: dict) -> list[str]:
             "remain, which may be the luckier ones."
         )
     return texts
+
+
+def size(value: float) -> str:
+    """Four decimals, or two digits of what is too small for them."""
+    return f"{value:.4f}" if value == 0 or value >= 0.001 else f"{value:.2g}"
 
 
 def loss_table(rows: Sequence[dict], suffix: str = "") -> Table:
@@ -110,10 +126,10 @@ def difference_table(told: dict, suffix: str = "") -> Table:
             ]
         )
     head = ["H", "seeds", f"loss − loss at H = {told['reference']}", "95 % CI", "p", "p (Holm)", "told apart"]
-    head += ["seeds to settle it", "best loss, the same", "95 % CI of this pair"]
+    head += ["seeds to settle it", "the same of the best loss", "95 % CI of this pair"]
     caption = f"Differences in final validation loss ({UNIT}), paired by seed; positive is worse than the reference."
     if detected:
-        caption += f" Smallest detectable difference (power 80 %): {detected['difference']:.4f}."
+        caption += f" Smallest detectable difference (power 80 %): {size(detected['difference'])}."
     return Table(f"differences{suffix}", caption, head, rows)
 
 

@@ -58,13 +58,11 @@ def sections(
     groups = study.groups()
     if not groups:
         return []
-    plain = f"{study.name}: D = {study.n_embd}, {study.n_layer} layers"
     found, titles = [], {}
     for (rate, decay), runs in groups.items():
-        ending, title = suffix, plain
+        ending, title = suffix, study.title((rate, decay) if len(groups) > 1 else None)
         if len(groups) > 1:
             ending += f"-lr{rate:g}-wd{decay:g}".replace(".", "_")
-            title += f", learning rate {rate:g}, weight decay {decay:g}"
         titles[rate, decay] = title
         found.append(loss_section(study, runs, title, reference, ending))
     best = min(groups, key=lambda key: sum(run.final_loss for run in groups[key]) / len(groups[key]))
@@ -75,14 +73,20 @@ def sections(
             probe = Probe.open(study, experiments, runs, device, say)
         except CannotMeasure as error:
             why = str(error)
-    found += measured(study, experiments[0], runs, probe, title, suffix)
+    found += measured(study, experiments[0], runs, probe, title, reference, suffix)
     if why:
         found.append(Section(f"unmeasured{suffix}", "What could not be measured", [why]))
     return found
 
 
 def measured(
-    study: Study, experiment: Experiment, runs: list[RunCurve], probe: "Probe | None", title: str, suffix: str
+    study: Study,
+    experiment: Experiment,
+    runs: list[RunCurve],
+    probe: "Probe | None",
+    title: str,
+    reference: int | None,
+    suffix: str,
 ) -> list[Section]:
     """The sections after the loss; those that need the networks only with a probe."""
     from analysis.cost_section import cost_section
@@ -90,7 +94,7 @@ def measured(
     relations = probe.relations() if probe and probe.tagged else None
     costs, machine = probe.costs() if probe else (None, None)
     found = [
-        relation_section(runs, relations, title, suffix),
+        relation_section(runs, relations, title, reference, suffix),
         cost_section(runs, experiment.config, experiment.environment, costs, machine, title, suffix),
     ]
     if probe and study.block_size > 3:  # the measures of a head tell apart three places at least

@@ -17,12 +17,14 @@ from analysis.ablation import MOST_STEPS, ablate
 from analysis.head_figures import heat_maps, similarity_maps
 from analysis.head_sections import LABELS, definitions, rounded
 from analysis.heads import MEASURES, measure_heads
-from analysis.report import Part
+from analysis.look import LENGTH, fit, pack, patterns, token_texts
+from analysis.report import LOOK_BYTES, Part
 from analysis.section import Picture, Section, Table
 from data.tales import stories
 from errors import InputError
 from experiment.device import pick_device
 from experiment.pretrained import Pretrained, load_pretrained, open_pretrained
+from model.gpt import GPT
 
 STORIES = 16
 ABLATION_STORIES = 4
@@ -34,11 +36,17 @@ LEAST_TOKENS = 4
 
 
 def pretrained_part(
-    path: str, device: str = "auto", quick: bool = False, suffix: str = "", say: Callable[[str], object] = print
+    path: str,
+    device: str = "auto",
+    quick: bool = False,
+    suffix: str = "",
+    say: Callable[[str], object] = print,
+    look_bytes: int = LOOK_BYTES,
 ) -> Part:
     """The GPT-2 in `path`, a folder or a name on the hub, as a part of a report. Raises InputError where there is none.
 
-    quick: leave out what silencing each head costs. suffix: ends every id, where there are several parts.
+    quick: leave out what silencing each head costs. suffix: ends every id, where there are several parts. look_bytes:
+    what the attention patterns of the explorer may take.
     """
     source = open_pretrained(path)
     source = dataclasses.replace(source, name=Path(source.name).name)  # a folder's name is short enough for a title
@@ -67,7 +75,21 @@ def pretrained_part(
         ("Text", f"{len(ids)} short stories of this project's tales, {int(valid.sum()):,} of its tokens"),
     ]
     summary = {"name": source.name, "groups": [{"sentence": f"{name}: what each of its heads does."}], "notes": []}
-    return Part(summary, sections, facts, None, trained=False)
+    return Part(summary, sections, facts, explorer(source, model, ids, look_bytes), trained=False)
+
+
+def explorer(source: Pretrained, model: GPT, ids: list[list[int]], budget: int) -> dict:
+    """The first stories and where every head looks in them, as the page's explorer takes them (analysis.look.look)."""
+    config = source.config
+    count, length = fit(budget, config.n_head * config.n_layer, min(LENGTH, config.block_size))
+    passages = [np.array(tokens[:length]) for tokens in ids[:count]]
+    packed = [[pack(layer) for layer in patterns(model, torch.from_numpy(tokens))] for tokens in passages]
+    tokenizer = source.tokenizer()
+    return {
+        "passages": [{"tokens": token_texts(tokenizer, tokens)} for tokens in passages],
+        "runs": [{"n_head": config.n_head, "name": source.name, "patterns": packed}],
+        "n_layer": config.n_layer,
+    }
 
 
 def model_size(source: Pretrained) -> int:
@@ -137,7 +159,7 @@ def _ablation(source: Pretrained, worth: dict, suffix: str) -> Section:
         heat_maps(maps, f"{source.name}\nloss without a head", logarithmic=True),
     )
     rows = [
-        [str(at // alone.shape[1] + 1), str(at % alone.shape[1] + 1), f"{alone.flat[at]:.4f}"]
+        [str(at // alone.shape[1] + 1), str(at % alone.shape[1] + 1), f"{alone.flat[at]:.4f}".replace("-", "−")]
         for at in np.argsort(-alone, axis=None)
     ]
     head_row = ["layer", "head", "rise of the loss (nats per token)"]

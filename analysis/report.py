@@ -47,6 +47,7 @@ def report_html(parts: Sequence[Part], notes: Sequence[str], command: str, figur
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["whole"] = whole
     pictures = [picture for part in parts for section in part.sections for picture in section.pictures]
     return environment.get_template("report.html.j2").render(
         parts=parts,
@@ -56,6 +57,12 @@ def report_html(parts: Sequence[Part], notes: Sequence[str], command: str, figur
         style=inline("report.css"),
         scripts=[inline("tables.js"), inline("explorer.js")],
     )
+
+
+def whole(text: str) -> Markup:
+    """Prose whose "H = 4", "95 %" and "± 0.01" no line end parts; it stays the same text."""
+    together = r"\b[DH] = \d+|[±≥] \d[\d.]*|\d[\d.]* %"
+    return Markup(re.sub(together, r'<span class="whole">\g<0></span>', str(Markup.escape(text))))
 
 
 def write_report(path: Path, *arguments: Any) -> None:

@@ -1,6 +1,7 @@
 """The plain tables that statistics, text and figures work on: a RunCurve for a run, a Study for runs that compare."""
 
 import math
+import textwrap
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -62,6 +63,16 @@ class Study:
     settings: dict[str, object]  # what all runs share, by dotted key
     runs: list[RunCurve]
     notes: list[str]  # runs left out and the like, in words
+
+    def title(self, setting: tuple[float, float] | None = None) -> str:
+        """What a figure of these runs is headed with, in lines that fit one panel.
+
+        setting: (learning_rate, weight_decay), where several were swept.
+        """
+        lines = textwrap.wrap(f"{self.name}: D = {self.n_embd}, {self.n_layer} layers", 64)
+        if setting:
+            lines.append(f"learning rate {setting[0]:g}, weight decay {setting[1]:g}")
+        return "\n".join(lines)
 
     def groups(self) -> dict[tuple[float, float], list[RunCurve]]:
         """Runs that take part in the statistics, by (learning_rate, weight_decay); in a group only (H, seed) varies."""

@@ -25,6 +25,7 @@ from scipy.special import ncfdtr, stdtr, stdtrit
 LEVEL = 0.05  # the chance of any false difference in a family; intervals cover with 1 - LEVEL
 POWER = 0.8  # the chance with which a difference that is called detectable is found
 MOST_SEEDS = 1000  # beyond this many nobody is advised to go
+LARGEST = 1e9  # noncentrality beyond which scipy gives nan; the power is 1 there
 
 
 @dataclass(frozen=True)
@@ -139,7 +140,7 @@ def power(difference: float, standard_deviation: float, count: int, comparisons:
     if standard_deviation == 0:
         return 1.0 if difference else LEVEL / comparisons
     critical = stdtrit(count - 1, 1 - LEVEL / (2 * comparisons))
-    noncentrality = abs(difference) / standard_deviation * count**0.5
+    noncentrality = min(abs(difference) / standard_deviation * count**0.5, LARGEST)
     return float(1 - ncfdtr(1, count - 1, noncentrality**2, critical**2))
 
 
@@ -182,19 +183,42 @@ def compare(losses: Mapping[int, Mapping[int, float]], reference: int | None = N
     lowest mean. Raises KeyError where no run has the reference's head count.
     """
     chosen = lowest(losses) if reference is None else reference
-    others = [h for h in sorted(losses) if h != chosen]
-    if reference is None:  # a pair is read from the chosen one's side where it is in it
-        pairs = [(b, a) if a == chosen else (a, b) for a, b in combinations(sorted(losses), 2)]
-    else:
-        pairs = [(h, chosen) for h in others]
+    return compare_together({"": losses}, chosen, reference is None)[""]
+
+
+def compare_together(
+    outcomes: Mapping[str, Mapping[int, Mapping[int, float]]], reference: int, chosen_by_data: bool
+) -> dict[str, Comparison]:
+    """`compare` for several outcomes of the same runs, all of whose tests are one family.
+
+    outcomes: {name: losses as `compare` takes them}. reference: of all outcomes; chosen_by_data: by the losses, whether
+    these or others, so that every pair of head counts of every outcome is counted. Holm's method takes the tests to be
+    as dependent as they like. Raises KeyError where an outcome lacks the reference's head count.
+    """
     seeds, estimates = {}, {}
-    for a, b in pairs:
-        seeds[a, b] = tuple(sorted(losses[a].keys() & losses[b].keys()))
-        within = [losses[a][s] - losses[b][s] for s in seeds[a, b]]
-        estimates[a, b] = estimate(within) if within else None
+    for name, losses in outcomes.items():
+        if chosen_by_data:  # a pair is read from the reference's side where it is in it
+            pairs = [(b, a) if a == reference else (a, b) for a, b in combinations(sorted(losses), 2)]
+        else:
+            pairs = [(h, reference) for h in sorted(losses) if h != reference]
+        for a, b in pairs:
+            common = tuple(sorted(losses[a].keys() & losses[b].keys()))
+            within = [losses[a][s] - losses[b][s] for s in common]
+            seeds[name, a, b] = common
+            estimates[name, a, b] = estimate(within) if within else None
     p = {pair: e.p_value for pair, e in estimates.items() if e is not None and e.count > 1}
     p_holm = dict(zip(p, holm(list(p.values())), strict=True))
-    differences = (
-        Difference(h, chosen, seeds[h, chosen], estimates[h, chosen], p_holm.get((h, chosen))) for h in others
-    )
-    return Comparison(chosen, reference is None, len(p), tuple(differences))
+    return {
+        name: Comparison(
+            reference,
+            chosen_by_data,
+            len(p),
+            tuple(
+                Difference(h, reference, seeds[key], estimates[key], p_holm.get(key))
+                for h in sorted(losses)
+                if h != reference
+                for key in [(name, h, reference)]
+            ),
+        )
+        for name, losses in outcomes.items()
+    }

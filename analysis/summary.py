@@ -75,8 +75,21 @@ def group(study: Study, runs: Sequence[RunCurve], reference: int | None) -> dict
         if best
         else [],
         "detectable": comparison and detectable_row(comparison),
-        "sentence": f"At D = {study.n_embd}, {sentence(heads, comparison, reference)}",
+        "sentence": f"At D = {study.n_embd}, {sentence(heads, comparison, reference)}{lost_heads(study, runs)}",
     }
+
+
+def lost_heads(study: Study, runs: Sequence[RunCurve]) -> str:
+    """A sentence on head counts of this setting none of whose runs takes part; empty where there is none."""
+    setting = (runs[0].learning_rate, runs[0].weight_decay)
+    swept = {run.n_head for run in study.runs if (run.learning_rate, run.weight_decay) == setting}
+    lost = sorted(swept - {run.n_head for run in runs})
+    if not lost:
+        return ""
+    of = [run for run in study.runs if run.n_head in lost and (run.learning_rate, run.weight_decay) == setting]
+    diverged = all(run.diverged is not None for run in of)
+    why = "every run diverged" if diverged else f"none of {'its' if len(lost) == 1 else 'their'} runs can be used"
+    return f" Nothing is said of {listed([f'H = {h}' for h in lost])}: {why}."
 
 
 def final_losses(heads: dict[int, list[RunCurve]]) -> dict[int, dict[int, float]]:

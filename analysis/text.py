@@ -52,7 +52,7 @@ def group_parts(group: dict, width: int) -> list[str]:
         for part in (
             table(columns, rows, width) + "\n" + textwrap.fill(legend, width),
             differences_text(group, width),
-            relations_text(heads, width),
+            relations_text(heads, bool(group["comparisons"]), width),
             textwrap.fill(group["sentence"], width),
         )
         if part
@@ -91,7 +91,7 @@ def differences_text(group: dict, width: int) -> str:
     return table(columns, rows, width) + "\n" + textwrap.fill(legend, width)
 
 
-def relations_text(heads: Sequence[dict], width: int) -> str:
+def relations_text(heads: Sequence[dict], tested: bool, width: int) -> str:
     names = list(heads[0]["relations"])
     if not names:
         return ""
@@ -102,7 +102,8 @@ def relations_text(heads: Sequence[dict], width: int) -> str:
         ]
         for row in heads
     ]
-    legend = "Final validation loss on words of each relation: a description, not tested."
+    legend = "Final validation loss on words of each relation"
+    legend += "; report.html tests their differences." if tested else "."
     return table(["H", *(name.replace("_", "-") for name in names)], rows, width) + "\n" + textwrap.fill(legend, width)
 
 

@@ -40,6 +40,7 @@ def test_experiments_of_the_same_settings_are_pooled(tmp_path):
         ({"batch_size": 7}, "train.batch_size: 16 and 7"),
         ({"max_iters": 100}, "train.max_iters: 200 and 100"),
         ({"environment": {"data_hash": "b2"}}, "data_hash: a1 and b2"),
+        ({"environment": {"data_hash": "0123456789" * 6}}, "data_hash: a1 and 01234567"),
         ({"environment": {"precision": "bf16"}}, "precision: fp32 and bf16"),
     ],
 )
@@ -49,6 +50,17 @@ def test_experiments_that_differ_are_kept_apart_and_the_keys_are_named(tmp_path,
     studies, (note,) = collect([tmp_path / "x", tmp_path / "y"])
     assert [s.name for s in studies] == ["x", "y"]
     assert named in note
+
+
+def test_studies_of_one_name_are_told_apart_by_their_folders(tmp_path):
+    """Two answers under one name are no answer."""
+    for place, size in (("small", 8), ("large", 32)):
+        write_experiment(tmp_path / place / "q", batch_size=size)
+    studies, _ = collect([tmp_path / "small" / "q", tmp_path / "large" / "q"])
+    assert [s.name for s in studies] == [f"q ({tmp_path / place / 'q'})" for place in ("small", "large")]
+    (tmp_path / "large" / "q").rename(tmp_path / "b")
+    studies, _ = collect([tmp_path / "small" / "q", tmp_path / "b"])
+    assert [s.name for s in studies] == ["q (q)", "q (b)"]
 
 
 def test_a_run_that_occurs_twice_counts_once(tmp_path):

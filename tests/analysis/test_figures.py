@@ -59,3 +59,26 @@ def test_curves_are_averaged_only_where_every_run_measured():
     assert iters.tolist() == [0, 200]
     assert values.tolist() == [[6.2, 2.0], [6.2, 2.1]]
     assert not any(math.isnan(v) for v in values.ravel())
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_setting_whose_runs_all_diverged_is_drawn_where_they_did_and_without_an_empty_panel():
+    """Losses of 1e9 would flatten all else, and the frozen run's later measurements are not where it diverged."""
+    lost = {"diverged": 100, "val_loss": [6.2, math.nan, 7e9], "train_loss": [6.0] * 9 + [5e8] + [7e9] * 10}
+    runs = [run(1, seed, 0.0, **lost | {"grad_norm": [0.0] * 20}) for seed in range(2)]
+    figure = loss_curves(runs, "x")
+    (axes,) = figure.axes
+    assert axes.get_yscale() == "log"
+    crosses = [line for line in axes.lines if line.get_marker() == "x"]
+    assert [line.get_xdata()[0] for line in crosses] == [100, 100]
+    assert [text.get_text() for text in axes.texts] == ["2 runs diverged"]
+    norms = training_curves(runs, "x", 1.0)
+    assert [axes.get_ylabel() for axes in norms.axes] == ["learning rate"]
+    for drawn in (figure, norms):
+        drawn.draw_without_rendering()
+
+
+def test_an_unfinished_run_is_one_line_through_its_validation_losses():
+    """Training and validation losses joined in one line are a saw."""
+    (axes,) = loss_curves([run(1, 0, 2.0, finished=False)], "x").axes
+    assert axes.lines[0].get_ydata().tolist() == [6.2, 3.0, 2.0]

@@ -1,6 +1,8 @@
 """compare.py on a GPT-2 of another maker: its heads' measures are those of transformers' own attention patterns."""
 
+import base64
 import json
+import re
 import shutil
 
 import torch
@@ -55,6 +57,17 @@ def test_compare_shows_the_heads_of_a_gpt2(trained, tmp_path, capsys, monkeypatc
             ).tolist()
     assert worth["tokens"] == len(losses)
     assert abs(worth["loss"] - sum(losses) / len(losses)) < 1e-4
+    page = (tmp_path / "out" / "report.html").read_text()
+    explorer = json.loads(re.search(r'<script type="application/json">(.*?)</script>', page, re.DOTALL)[1])
+    ids = tokenizer(next(iter(stories(STORIES, seed=1))).text, return_tensors="pt").input_ids[:, :64]
+    assert explorer["passages"][0]["tokens"] == [tokenizer.decode([token]) for token in ids[0]]
+    with torch.no_grad():
+        patterns = model(ids, output_attentions=True).attentions
+    row, column = torch.tril_indices(*patterns[0].shape[-2:])
+    for layer, packed in enumerate(explorer["runs"][0]["patterns"][0]):
+        drawn = torch.frombuffer(bytearray(base64.b64decode(packed)), dtype=torch.uint8) / 255
+        assert torch.allclose(drawn, patterns[layer][0][:, row, column].flatten(), atol=0.003)
+    assert "What do they write?" not in page  # nothing was sampled
     monkeypatch.chdir(tmp_path)
     assert errors.guard("compare.py", compare.main, [str(folder), "--quick"]) == 0
     out = capsys.readouterr().out

@@ -2,9 +2,12 @@
 
 import json
 import math
+import re
 
 import pytest
 
+from analysis.loss import loss_section
+from analysis.report import whole
 from analysis.runs import Study
 from analysis.summary import summarize
 from analysis.text import report_text, table
@@ -118,3 +121,41 @@ def test_an_experiment_with_no_finished_run_says_so():
     text = report_text(report(study(sweep({4: 0}, finished=False), notes=["runs/x: left out"])), 100)
     assert "No finished run yet" in text
     assert "left out" in text
+
+
+def test_a_line_end_parts_no_number_from_its_unit_and_text_stays_text():
+    text = "At H = 4 <b>: 0.1 ± 0.02, 95 % CI"
+    assert whole(text).striptags() == text
+    assert "&lt;b&gt;" in whole(text)
+    assert re.findall('<span class="whole">(.*?)</span>', whole(text)) == ["H = 4", "± 0.02", "95 %"]
+
+
+@pytest.mark.parametrize(
+    ("effects", "reference", "told"),
+    [
+        ({1: 0.2, 4: 0}, None, "one pair is tested, so nothing is corrected"),
+        ({1: 0.2, 4: 0, 8: 0.1}, None, "for all 3 pairs of head counts"),
+        ({1: 0.2, 4: 0, 8: 0.1}, 4, "for the 2 other head counts"),
+    ],
+)
+def test_the_correction_that_is_named_is_the_one_that_was_made(effects, reference, told):
+    runs = sweep(effects)
+    section = loss_section(study(runs), runs, "x", reference)
+    assert told in section.text[2]
+
+
+def test_a_small_scatter_is_not_shown_as_none():
+    runs = [run(h, s, 2 + 1e-5 * (h == 1) * s) for h in (1, 4) for s in range(3)]
+    text = loss_section(study(runs), runs, "x", None).text[1]
+    assert "a standard deviation of 1e-05 nats per token" in text
+
+
+def test_a_head_count_whose_runs_are_all_left_out_does_not_vanish_from_the_answer():
+    runs = sweep({1: 0.2, 4: 0})
+    sentence = only_group([*runs, run(16, 0, 2.0, diverged=30), run(16, 1, 2.0, diverged=40)])["sentence"]
+    assert sentence.endswith("Nothing is said of H = 16: every run diverged.")
+    sentence = only_group([*runs, run(16, 0, 2.0, diverged=30), run(16, 1, 2.0, finished=False)])["sentence"]
+    assert sentence.endswith("Nothing is said of H = 16: none of its runs can be used.")
+    assert "Nothing is said" not in only_group([*runs, run(4, 9, 2.0, diverged=30)])["sentence"]
+    other_rate = run(16, 0, 2.0, diverged=30, learning_rate=1.0)
+    assert "Nothing is said" not in only_group([*runs, other_rate])["sentence"]

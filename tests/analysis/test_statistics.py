@@ -10,7 +10,16 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from analysis.statistics import compare, estimate, holm, lowest, power, seeds_needed, smallest_detectable
+from analysis.statistics import (
+    compare,
+    compare_together,
+    estimate,
+    holm,
+    lowest,
+    power,
+    seeds_needed,
+    smallest_detectable,
+)
 
 TRIALS = 1000
 
@@ -76,6 +85,29 @@ def test_testing_against_the_winner_without_counting_the_choice_would_cry_wolf()
         losses = losses_of(table, heads)
         naive += any(d.different for d in compare(losses, lowest(losses)).differences)
     assert naive > bounds(0.05)[1]
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_the_rate_holds_for_all_relations_together(named):
+    """The reference is the winner of the mean over relations: a choice that the data make must not cry wolf either."""
+    heads, found = [1, 2, 4, 8], 0
+    tables = simulate([0] * 4, 6, trials=4 * TRIALS).reshape(TRIALS, 4, 6, 4)  # (trials, relations, seeds, heads)
+    for table in tables:
+        outcomes = {f"relation {n}": losses_of(part, heads) for n, part in enumerate(table)}
+        reference = 4 if named else lowest(losses_of(table.mean(0), heads))
+        compared = compare_together(outcomes, reference, chosen_by_data=not named)
+        assert {c.family for c in compared.values()} == {12 if named else 24}
+        found += any(d.different for c in compared.values() for d in c.differences)
+    assert found <= bounds(0.05)[1]
+
+
+def test_together_is_holms_correction_of_scipys_tests_over_all_outcomes():
+    tables = simulate([0.02, 0, 0.01], 5, trials=2)
+    outcomes = {"local": losses_of(tables[0], [1, 4, 8]), "syntactic": losses_of(tables[1], [1, 4, 8])}
+    p = [stats.ttest_rel(table[:, i], table[:, 1]).pvalue for table in tables for i in (0, 2)]
+    got = [d.p_holm for c in compare_together(outcomes, 4, False).values() for d in c.differences]
+    assert got == pytest.approx(holm(p), rel=1e-9)
+    assert got != pytest.approx([d.p_holm for o in outcomes.values() for d in compare(o, 4).differences])
 
 
 def test_intervals_against_a_named_reference_cover_the_true_effect_in_95_percent():
@@ -181,3 +213,9 @@ def test_the_seeds_that_settle_it_are_the_fewest_with_enough_power():
         count = seeds_needed(size, 0.01, comparisons)
         assert power(size, 0.01, count, comparisons) >= 0.8 > power(size, 0.01, count - 1, comparisons)
     assert seeds_needed(1e-6, 0.01) is None
+
+
+def test_a_difference_far_beyond_the_scatter_needs_two_seeds_and_not_a_thousand():
+    """scipy's noncentral F is nan there."""
+    assert power(0.1, 1e-17, 2, 10) == 1
+    assert seeds_needed(0.1, 1e-17, 10) == 2
