@@ -8,8 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from data.config import cache_folder
 from errors import InputError, WorkError
+from files import cache_folder
 
 TIMEOUT = 10  # seconds, to connect and between two packets
 PATIENCE = 25  # seconds, for a first answer, looking up a name and all
