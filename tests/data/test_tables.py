@@ -18,6 +18,7 @@ from data.sources import open_corpus
 from data.tokenizers import END_OF_TEXT, BPETokenizer
 from errors import InputError, WorkError
 from tests.data.hub import COMMIT, serving
+from tests.data.memory import PEAK, linux
 from tests.data.test_sources import documents
 
 ROOT = Path(__file__).parents[2]
@@ -181,6 +182,7 @@ def test_files_may_have_other_columns(tmp_path, source):
     assert documents(open_corpus(DataConfig(source=source, path=str(path)))) == ROWS[:20]
 
 
+@linux
 @pytest.mark.parametrize("source", ["text", "hub", "copy of a hub's"])
 def test_memory_stays_flat_over_a_parquet_file(tmp_path, source):
     """A file of 120 MB of noise, in row groups of 2 MB."""
@@ -191,9 +193,9 @@ def test_memory_stays_flat_over_a_parquet_file(tmp_path, source):
             writer.write_table(pyarrow.table({"text": [os.urandom(1000).hex() for _ in range(1000)]}))
     source, path = {"text": ("text", file), "hub": ("hub", file.parent)}.get(source, ("hub", "owner/name"))
     program = (
-        "import resource, datasets, pyarrow.parquet\nfrom data.sources import *\n"
-        "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024\n"
-        f"corpus = open_corpus(DataConfig(source={'text' if source == 'text' else 'hub'!r}, path={str(path)!r}))\n"
+        "import datasets, pyarrow.parquet\nfrom data.sources import *\n"
+        f"{PEAK}"
+        f"corpus = open_corpus(DataConfig(source={source!r}, path={str(path)!r}))\n"
         "pieces = corpus.pieces(); next(pieces); start = peak(); print(sum(1 for _ in pieces), peak() - start)"
     )
     with serving(file.parent) as address:
