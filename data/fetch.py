@@ -98,5 +98,6 @@ def reason(error: Exception) -> str:
         "name resolution": "no such host, or no network",
         "refused": "connection refused",
         "nreachable": "no network",
+        "OfflineModeIsEnabled": "HF_HUB_OFFLINE is set",
     }
     return next((said for sign, said in signs.items() if sign in text), " ".join(text.split())[:160])
