@@ -48,7 +48,8 @@ class DataConfig:
     of the training split; null: always val_fraction of the training split."""
 
     column: str = "text"
-    """For hub, .jsonl, .json and .parquet: the column that holds the text; every row is a document."""
+    """For hub, .jsonl, .json and .parquet: the column that holds the text; every row is a document. Of .jsonl and
+    .parquet no other column is read, so the others may differ from row to row and from file to file."""
 
     revision: str | None = None
     """For hub: a branch, tag or commit; null: the newest when the corpus is first prepared."""

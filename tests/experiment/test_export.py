@@ -13,12 +13,21 @@ from experiment.run import train_experiment
 from tests.conftest import small_config
 
 
-def test_every_run_folder_works_in_transformers_as_it_stands(trained):
-    for run in trained.runs:
+@pytest.mark.parametrize("kind", ["bpe", "char", "char of one document"])
+def test_every_run_folder_works_in_transformers_as_it_stands(trained, tmp_path, kind):
+    experiment, data = trained, {"tokenizer": "char"}
+    if kind == "char of one document":  # and so without end-of-text
+        (tmp_path / "text.txt").write_text("Once the old man had a boat. The boat was green.\n" * 50)
+        data |= {"source": "text", "path": str(tmp_path / "text.txt")}
+    if kind != "bpe":
+        experiment = train_experiment(small_config(data=data), tmp_path / "x", "cpu", say=lambda text: None)
+    for run in experiment.runs:
         assert {"tokenizer.json", "tokenizer_config.json", "config.json"} <= {p.name for p in run.path.iterdir()}
-    ours = load(trained.path, "cpu")["h04-seed1"]
-    model = transformers.AutoModelForCausalLM.from_pretrained(trained.path / "h04-seed1").eval()
-    tokenizer = transformers.AutoTokenizer.from_pretrained(trained.path / "h04-seed1")
+    folder = experiment.path / "h04-seed1"
+    ours = load(experiment.path, "cpu")["h04-seed1"]
+    assert (ours.tokenizer.eot is None) == (kind == "char of one document")
+    model = transformers.AutoModelForCausalLM.from_pretrained(folder).eval()
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
     text = "The old man had a boat."
     ids = tokenizer(text).input_ids
     assert ids == ours.tokenizer.encode(text)
@@ -26,7 +35,7 @@ def test_every_run_folder_works_in_transformers_as_it_stands(trained):
     with torch.no_grad():
         theirs = model(torch.tensor([ids])).logits[0]
     assert torch.allclose(ours.logits(text), theirs, atol=1e-4)
-    pipeline = transformers.pipeline("text-generation", model=str(trained.path / "h04-seed1"))
+    pipeline = transformers.pipeline("text-generation", model=str(folder))
     written = pipeline("Once", max_new_tokens=20, do_sample=False)[0]["generated_text"]
     assert written == ours.generate("Once", 20, greedy=True)[0]
     assert len(written) > 10

@@ -74,8 +74,9 @@ def test_logits_of_a_foreign_gpt2_are_transformers(tmp_path, activation, shard):
     assert theirs.std() > 0.1
 
 
-def test_weights_without_a_language_model_head_and_in_half_precision_load_too(tmp_path):
-    reference = gpt2(tmp_path / "g").half()
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_weights_without_a_language_model_head_and_in_half_precision_load_too(tmp_path, dtype):
+    reference = gpt2(tmp_path / "g").to(dtype)
     reference.transformer.save_pretrained(tmp_path / "bare")
     model = load_pretrained(open_pretrained(str(tmp_path / "bare")))
     assert torch.equal(model.wte.weight[0], reference.transformer.wte.weight.float())
