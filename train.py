@@ -45,7 +45,7 @@ def main(argv: Sequence[str]) -> None:
     def say(text: str) -> None:
         tqdm.write(errors.printable(text), file=sys.stdout)
 
-    loggers = Loggers([name for name in options.log.split(",") if name], say)
+    loggers = Loggers([name.strip() for name in options.log.split(",") if name.strip()], say)
     try:
         experiment = train_experiment(config, path, options.device, say, loggers)
     finally:

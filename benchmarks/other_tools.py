@@ -103,7 +103,7 @@ TOOLS = {"transformers": with_transformers, "transformer_lens": with_transformer
 def main(argv: list[str]) -> None:
     """Print the largest differences. Raises WorkError where one is above CLOSE."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("run", type=Path, help="a run's folder, of a tales corpus with a bpe tokenizer")
+    parser.add_argument("run", type=Path, help="a run's folder, whose tokenizer knows the letters of the tales")
     path = parser.parse_args(argv).run
     runs = load(path.parent, "cpu")
     if path.name not in runs:
@@ -115,6 +115,9 @@ def main(argv: list[str]) -> None:
     for name, compare in TOOLS.items():
         if importlib.util.find_spec(name) is None:
             print(f"{name}: not installed, left out")
+            continue
+        if name == "lm_eval" and run.tokenizer.eot is None:
+            print("lm_eval: the tokenizer has no end-of-text for its texts to begin with, left out")
             continue
         for what, difference in compare(run, path, texts).items():
             print(f"{name}: {what} differ by at most {difference:.2g}")

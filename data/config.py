@@ -1,8 +1,8 @@
 """The settings of a corpus: which text, which tokenizer. Light to import: no library is loaded here."""
 
-import os
+import glob
+import urllib.parse
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 from errors import InputError
@@ -48,7 +48,8 @@ class DataConfig:
     of the training split; null: always val_fraction of the training split."""
 
     column: str = "text"
-    """For hub, .jsonl, .json and .parquet: the column that holds the text; every row is a document."""
+    """For hub, .jsonl, .json and .parquet: the column that holds the text; every row is a document. Of .jsonl and
+    .parquet no other column is read, so the others may differ from row to row and from file to file."""
 
     revision: str | None = None
     """For hub: a branch, tag or commit; null: the newest when the corpus is first prepared."""
@@ -76,6 +77,13 @@ class DataConfig:
     """Share of the corpus held out for validation (its end), between 0 and 1, unless it names a split for it."""
 
 
+def kind_of(path: str) -> str | None:
+    """The one of TABLES that a file's name or an address ends in, or None: a file of text."""
+    split = urllib.parse.urlsplit(path)
+    name = split.path if split.scheme in ("http", "https") else path
+    return next((kind for kind in TABLES if name.lower().endswith(kind)), None)
+
+
 def check(data: DataConfig) -> None:
     """Check the values and how they fit together, without touching the corpus. Raises InputError naming the key."""
     if data.source not in ("tales", "text", "package", "hub"):
@@ -97,8 +105,8 @@ def check(data: DataConfig) -> None:
         raise InputError(f"data.path is needed for source: {data.source}; {wanted}")
     for key in ("config", "split", "val_split", "revision", "streaming", "column"):
         if getattr(data, key) != getattr(DataConfig, key) and data.source != "hub":
-            if key == "column" and data.source == "text" and data.path.lower().endswith(TABLES):
-                continue
+            if key == "column" and data.source == "text" and (kind_of(data.path) or glob.has_magic(data.path)):
+                continue  # what files a glob names is known when it is opened
             where = "for source: hub" + " and for .jsonl, .json and .parquet files" * (key == "column")
             raise InputError(f"data.{key} means nothing here, only {where}; leave it out")
     if data.split == data.val_split:
@@ -110,8 +118,3 @@ def check(data: DataConfig) -> None:
 
         if data.tokenizer not in (names := tiktoken.list_encoding_names()):
             raise InputError(f"data.tokenizer {data.tokenizer!r} is unknown; choose bpe, char, {', '.join(names)}")
-
-
-def cache_folder() -> Path:
-    """Where prepared corpora and downloads are kept: HEADCOUNT_CACHE, or ~/.cache/headcount."""
-    return Path(os.environ.get("HEADCOUNT_CACHE") or Path.home() / ".cache" / "headcount")

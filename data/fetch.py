@@ -8,8 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from data.config import cache_folder
 from errors import InputError, WorkError
+from files import cache_folder
 
 TIMEOUT = 10  # seconds, to connect and between two packets
 PATIENCE = 25  # seconds, for a first answer, looking up a name and all
@@ -98,5 +98,6 @@ def reason(error: Exception) -> str:
         "name resolution": "no such host, or no network",
         "refused": "connection refused",
         "nreachable": "no network",
+        "OfflineModeIsEnabled": "HF_HUB_OFFLINE is set",
     }
     return next((said for sign, said in signs.items() if sign in text), " ".join(text.split())[:160])

@@ -10,17 +10,16 @@ from pathlib import Path
 import numpy as np
 
 from data.tokenizer_json import tokenizer_json
-from data.tokenizers import END_OF_TEXT, CharTokenizer, Tokenizer
+from data.tokenizers import END_OF_TEXT, BPETokenizer, CharTokenizer, Tokenizer
 from errors import InputError
 
 
-def hf_files(tokenizer: Tokenizer, block_size: int) -> dict[str, str]:
+def hf_files(tokenizer: CharTokenizer | BPETokenizer, block_size: int) -> dict[str, str]:
     """The files, by name, with which transformers' AutoTokenizer is this tokenizer: the same ids for the same text."""
     if isinstance(tokenizer, CharTokenizer):
         text = json.dumps(char_json(tokenizer), ensure_ascii=False)
     else:
-        specials = getattr(tokenizer, "special_tokens", {END_OF_TEXT: tokenizer.eot})
-        text = tokenizer_json(tokenizer.ranks, tokenizer.pattern, specials)
+        text = tokenizer_json(tokenizer.ranks, tokenizer.pattern, tokenizer.special_tokens)
     return {"tokenizer.json": text, "tokenizer_config.json": json.dumps(config_json(tokenizer, block_size), indent=2)}
 
 

@@ -28,11 +28,11 @@ from pathlib import Path
 import numpy as np
 
 from data.build import build
-from data.config import DataConfig, cache_folder, check
+from data.config import DataConfig, check
 from data.sources import Corpus, open_corpus
 from data.tokenizers import Tokenizer, load_tokenizer
 from errors import InputError, WorkError
-from files import read_sealed, sha256
+from files import cache_folder, read_sealed, sha256
 
 FORMAT = 2  # of the files; raised when the same input would be packed otherwise
 

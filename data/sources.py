@@ -21,7 +21,7 @@ from itertools import chain
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from data.config import TABLES, DataConfig
+from data.config import DataConfig, kind_of
 from data.tokenizers import pieces
 from errors import InputError
 
@@ -131,15 +131,18 @@ def open_corpus(config: DataConfig) -> Corpus:
     if urllib.parse.urlsplit(path).scheme in ("http", "https"):
         from data.fetch import download
 
-        files, names = [download(path)], [urllib.parse.urlsplit(path).path]
+        files, kinds = [download(path)], {kind_of(path)}
     else:
         files = _find(path)
-        names = [file.name for file in files]
-    kinds = {next((kind for kind in TABLES if name.lower().endswith(kind)), "text") for name in names}
+        kinds = {kind_of(file.name) for file in files}
     if len(kinds) > 1:
-        raise InputError(f"data.path: {path} names files of several kinds ({', '.join(sorted(kinds))}); name one kind")
-    kind = kinds.pop()
-    return _read_through(files, path) if kind == "text" else tables.open_files(files, kind, config)
+        found = ", ".join(sorted(kind or "text" for kind in kinds))
+        raise InputError(f"data.path: {path} names files of several kinds ({found}); name one kind")
+    if kind := kinds.pop():
+        return tables.open_files(files, kind, config)
+    if config.column != DataConfig.column:
+        raise InputError(f"data.column means nothing for the text files that {path} names; leave it out")
+    return _read_through(files, path)
 
 
 def _read_through(files: list[Path], path: str, skip_not_utf8: bool = False) -> Text:

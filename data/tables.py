@@ -7,6 +7,7 @@ no network; what the answer was (the commit) stands beside them. Files on this m
 Nothing of a dataset is ever executed: `datasets` runs no code of a repository, and is not asked to.
 """
 
+import glob
 import hashlib
 import json
 import os
@@ -71,16 +72,11 @@ class Table:
         if not sys.stderr.isatty():
             datasets.disable_progress_bars()
         with _complaints(self.config):
-            if self._files:
-                loader, how = ("parquet", _flat_parquet()) if self._kind == ".parquet" else ("json", {})
-                files = [str(file) for file in self._files]
-                rows = datasets.load_dataset(loader, data_files=files, split="train", streaming=True, **how)
-                opened, origin = {"train": rows}, None
-            else:
-                opened, origin = self._open_dataset()
-            for rows in opened.values():
-                _check_column(rows, self.config.column)
-        return opened, origin
+            if not self._files:
+                return self._open_dataset()
+            loader = "parquet" if self._kind == ".parquet" else "json"
+            builder = datasets.load_dataset_builder(loader, data_files=[glob.escape(str(file)) for file in self._files])
+            return _as_they_come(builder, {"train": "train"}, self.config.column), None
 
     def _open_dataset(self) -> tuple[dict[str, Any], dict | None]:
         import datasets
@@ -102,16 +98,11 @@ class Table:
         for key, name in (("split", config.split), ("val_split", named or config.split)):
             if name not in names:
                 raise InputError(f"data.{key}: {path} has no split {name!r}; it has {', '.join(names)}")
-        if local or config.streaming:
-            if hasattr(builder.config, "fragment_scan_options"):
-                for key, value in _flat_parquet().items():
-                    setattr(builder.config, key, value)
-            opened = {part: builder.as_streaming_dataset(name) for part, name in chosen.items()}
-        else:
-            builder.download_and_prepare()
-            opened = {part: builder.as_dataset(name) for part, name in chosen.items()}
         origin = None if local else {"dataset": path, "config": builder.config.name, "commit": builder.hash}
-        return opened, origin
+        if not local and not config.streaming:
+            builder.download_and_prepare()
+            builder = _of_the_copy(builder, set(chosen.values()))
+        return _as_they_come(builder, chosen, config.column), origin
 
 
 def open_dataset(config: DataConfig) -> Table:
@@ -119,6 +110,8 @@ def open_dataset(config: DataConfig) -> Table:
     path = os.path.expanduser(config.path)
     asked = {key: getattr(config, key) for key in ("config", "split", "val_split", "column")}
     if os.path.isdir(path):
+        if glob.has_magic(path):
+            raise InputError(f"data.path: {path}: `datasets` takes such a name for a pattern; rename it without []*?")
         files = sorted(file for file in Path(path).rglob("*") if file.is_file() and not _hidden(file, Path(path)))
         if not files:
             raise InputError(f"data.path: {path} is empty; give a folder with the files of a dataset")
@@ -135,11 +128,39 @@ def open_files(files: list[Path], kind: str, config: DataConfig) -> Table:
     return Table(config, fingerprint([kind, config.column, *map(digest, files)]), files, kind)
 
 
-def _flat_parquet() -> dict[str, Any]:
-    """Settings of the parquet reader, which else holds row groups as tables and, in the end, the whole file."""
+def _of_the_copy(builder: Any, splits: set[str]) -> Any:
+    """A builder that reads the files of the copy. (`as_dataset` maps them: their pages would stay in memory.)"""
+    import datasets
+
+    files = {name: [glob.escape(held["filename"]) for held in builder.as_dataset(name).cache_files] for name in splits}
+    return datasets.load_dataset_builder("arrow", data_files=files)
+
+
+def _as_they_come(builder: Any, splits: dict[str, str], column: str) -> dict[str, Any]:
+    """The rows of each of `splits`, in bounded memory, with that column alone where the format allows to leave the
+    others aside: they need not be fetched, and may differ from row to row. Raises InputError where it is not there."""
+    import datasets
+    from datasets.packaged_modules.json.json import Json
+    from datasets.packaged_modules.parquet.parquet import Parquet
     from pyarrow.dataset import ParquetFragmentScanOptions
 
-    return {"batch_size": ROWS, "fragment_scan_options": ParquetFragmentScanOptions(pre_buffer=False)}
+    features = None
+    for split in splits.values():
+        rows = builder.as_streaming_dataset(split)
+        _check_column(rows, column)
+        features = features or rows.features
+    if isinstance(builder, Parquet):  # it would else hold row groups as tables and, in the end, the whole file
+        builder.config.batch_size, builder.config.columns = ROWS, [column]
+        builder.config.fragment_scan_options = ParquetFragmentScanOptions(pre_buffer=False)
+    elif isinstance(builder, Json) and features is not None:
+        cast = builder._cast_table
+
+        def alone(table: Any, **how: Any) -> Any:
+            return cast(table.select([name for name in table.column_names if name == column]), **how)
+
+        builder._cast_table = alone
+        builder.info.features = datasets.Features({column: features[column]})
+    return {part: builder.as_streaming_dataset(split) for part, split in splits.items()}
 
 
 def _hidden(file: Path, folder: Path) -> bool:

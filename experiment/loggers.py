@@ -20,7 +20,7 @@ class Logger(Protocol):
     """One tool."""
 
     def begin(self, run: Run) -> None:
-        """Make room for a run's curves; what an earlier start of it wrote is replaced."""
+        """Make room for a run's curves, from its first line on. (W&B keeps those of earlier starts beside them.)"""
 
     def write(self, run: Run, line: dict) -> None:
         """Add a line of metrics.jsonl."""

@@ -8,13 +8,13 @@ import dataclasses
 import hashlib
 import json
 import re
-import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from data.fetch import PATIENCE, TIMEOUT, reason, within
 from errors import InputError
 from files import sha256
 from model.config import ModelConfig
@@ -25,7 +25,6 @@ if TYPE_CHECKING:  # they import torch, which a mistake in the config need not w
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 HUB_FILES = ["config.json", "model*.safetensors", INDEX, "tokenizer*.json", "vocab.json", "merges.txt"]
-HUB_SECONDS = 10
 GPT2_VOCABULARY = 50257
 
 
@@ -266,33 +265,26 @@ def _is_name(path: str) -> bool:
 
 
 def _fetch(name: str) -> Path:
-    """The folder of the hub's files of that name; of the local copy where the hub does not answer in HUB_SECONDS.
+    """The folder of the hub's files of that name; of the local copy where the hub does not answer.
 
     Raises:
         InputError: there is neither.
     """
     from huggingface_hub import HfApi, snapshot_download
-    from huggingface_hub.errors import LocalEntryNotFoundError
+    from huggingface_hub.errors import LocalEntryNotFoundError, RepositoryNotFoundError
 
-    found: list = []
-
-    def ask() -> None:
-        try:
-            found.append(HfApi().model_info(name, timeout=HUB_SECONDS))
-        except Exception as error:
-            found.append(error)
-
-    # the library asks an unreachable hub again and again, for minutes: not so here
-    thread = threading.Thread(target=ask, daemon=True)
-    thread.start()
-    thread.join(2 * HUB_SECONDS)
-    answered = bool(found) and not isinstance(found[0], Exception)
+    why = None
+    try:  # the library asks an unreachable hub again and again, for minutes: not so here
+        within(PATIENCE, lambda: HfApi().model_info(name, timeout=TIMEOUT))
+    except RepositoryNotFoundError:
+        why = "it has no such model that you may read"
+    except Exception as error:
+        why = reason(error)
     try:
-        return Path(snapshot_download(name, allow_patterns=HUB_FILES, local_files_only=not answered))
+        return Path(snapshot_download(name, allow_patterns=HUB_FILES, local_files_only=why is not None))
     except LocalEntryNotFoundError:
-        reason = type(found[0]).__name__ if found else f"no answer in {2 * HUB_SECONDS} s"
         raise InputError(
-            f"{name}: no such folder, no local copy of that name, and the hub did not give it ({reason}); give a "
+            f"{name}: no such folder, no local copy of that name, and the hub did not give it ({why}); give a "
             "folder of save_pretrained,\nor set HF_HOME to a cache that holds it, downloaded where there is a network"
         ) from None
     except OSError as error:

@@ -66,7 +66,8 @@ def train_experiment(
         stacks = plan(experiment.runs, speed.stack_size, say)
         _record(experiment, dataset, device, speed, held, init)
         if not stacks:
-            say(f"{path}: all {len(experiment.runs)} runs are finished")
+            unseen = "; --log shows only what is trained with it" * bool(loggers and loggers.names)
+            say(f"{path}: all {len(experiment.runs)} runs are finished{unseen}")
             return experiment
         _require_room(experiment, dataset, device, speed)
         _announce(experiment, dataset, device, speed, stacks, say)

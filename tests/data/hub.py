@@ -1,4 +1,4 @@
-"""A hub on this machine: one dataset, `owner/name`, served over HTTP as the Hugging Face hub serves it."""
+"""A hub on this machine: one dataset or model, `owner/name`, served over HTTP as the Hugging Face hub serves it."""
 
 import hashlib
 import json
@@ -12,9 +12,9 @@ COMMIT = "a" * 40
 
 
 @contextmanager
-def serving(folder: Path):
-    """The address of a hub that holds `folder` as owner/name, as of COMMIT and main."""
-    handler = type("Handler", (_Handler,), {"folder": folder})
+def serving(folder: Path, kind: str = "datasets"):
+    """The address of a hub that holds `folder` as owner/name, of datasets or models, as of COMMIT and main."""
+    handler = type("Handler", (_Handler,), {"folder": folder, "kind": kind})
     with serve(handler) as address:
         yield address
 
@@ -37,6 +37,7 @@ def serve(handler):
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     folder: Path
+    kind: str
 
     def log_message(self, *_):
         pass
@@ -47,8 +48,9 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self):
         path = urllib.parse.unquote(urllib.parse.urlsplit(self.path).path)
         names = [file.relative_to(self.folder).as_posix() for file in self.folder.rglob("*") if file.is_file()]
-        api = "/api/datasets/owner/name"
-        if not path.startswith((api, "/datasets/owner/name")):
+        api = f"/api/{self.kind}/owner/name"
+        page = "/owner/name" if self.kind == "models" else f"/{self.kind}/owner/name"
+        if not path.startswith((api, page)):
             return self.answer(404, {"X-Error-Code": "RepoNotFound"})
         if path in (api, f"{api}/revision/main", f"{api}/revision/{COMMIT}"):
             siblings = [{"rfilename": name} for name in sorted(names)]
@@ -58,7 +60,7 @@ class _Handler(BaseHTTPRequestHandler):
         for commit in (COMMIT, "main"):
             if path.startswith(f"{api}/tree/{commit}"):
                 return self.tree(path.removeprefix(f"{api}/tree/{commit}").strip("/"), names)
-            if (name := path.removeprefix(f"/datasets/owner/name/resolve/{commit}/")) in names:
+            if (name := path.removeprefix(f"{page}/resolve/{commit}/")) in names:
                 return self.file((self.folder / name).read_bytes())
         return self.answer(404, {"X-Error-Code": "EntryNotFound"})
 

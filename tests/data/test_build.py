@@ -14,6 +14,7 @@ from data import build, packed, tokenise
 from data.config import DataConfig
 from data.packed import prepare
 from data.tokenizers import LONGEST, pieces
+from tests.data.memory import PEAK, linux
 
 ROOT = Path(__file__).parents[2]
 TALES = DataConfig(n_stories=60, vocab_size=300)
@@ -112,6 +113,7 @@ def test_the_tokens_do_not_depend_on_the_cores(tmp_path, small_batches, monkeypa
     assert content(prepare(TALES, tmp_path / "cache")) == content(whole)
 
 
+@linux
 def test_memory_stays_flat(tmp_path):
     """A document of 48 MB: as bytes, text and tokens at once it would take 144 MB."""
     file = tmp_path / "large.txt"
@@ -119,9 +121,9 @@ def test_memory_stays_flat(tmp_path):
         for i in range(1200):
             out.write(f"line {i}, of forty thousand letters: {'lorem ipsum ' * 3330}\n")
     program = (
-        "import resource, numpy, rustbpe, tiktoken, requests, tqdm\n"
+        "import numpy, rustbpe, tiktoken, requests, tqdm\n"
         "from data.packed import *\n"
-        "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024\n"
+        f"{PEAK}"
         f"start = peak(); prepare(DataConfig(source='text', path={str(file)!r}, tokenizer='char'), "
         f"Path({str(tmp_path / 'cache')!r})); print(peak() - start)"
     )

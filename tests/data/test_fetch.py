@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler
 import pytest
 
 from data import fetch, tokenizers
-from data.config import DataConfig
+from data.config import DataConfig, check
 from data.fetch import download, within
 from data.packed import prepare
 from data.sources import open_corpus
@@ -63,7 +63,9 @@ def server():
 
 
 def text(path: str, **settings) -> DataConfig:
-    return DataConfig(source="text", path=path, **settings)
+    config = DataConfig(source="text", path=path, **settings)
+    check(config)
+    return config
 
 
 def test_an_address_gives_the_file_byte_for_byte_and_is_asked_once(server):

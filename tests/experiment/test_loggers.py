@@ -39,6 +39,9 @@ def test_tensorboard_has_a_curve_a_run_hyperparameters_and_figures(capsys, confi
         assert b"model.n_head" in given
         assert b"train.learning_rate" in given
     assert "loss-curves" in events(path / "tensorboard" / "figures").Tags()["images"]
+    again = call(capsys, config_file, "--out_dir", path, "--log", "tensorboard")[1]
+    assert "all 4 runs are finished; --log shows only what is trained with it" in again
+    assert "--log" not in call(capsys, config_file, "--out_dir", path)[1]
 
 
 def test_tensorboard_after_a_stop_has_each_step_once(tmp_path):

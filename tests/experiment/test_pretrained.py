@@ -1,28 +1,31 @@
-"""A GPT-2 comes in and a run goes out: what the libraries of Hugging Face make of our folders, and we of theirs."""
+"""A GPT-2 of transformers' comes in: to start from, to sample from, to look into. Lost if these fail: its weights."""
 
 import json
+import os
 import re
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import transformers
 import yaml
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 import errors
 import sample
 import train
-from data.hf_tokenizer import HFTokenizer, hf_files
-from data.tokenizers import BPETokenizer, CharTokenizer, load_tokenizer
+from data.hf_tokenizer import HFTokenizer
+from data.tokenizers import BPETokenizer, load_tokenizer
 from errors import InputError
-from experiment import load
 from experiment.folder import Experiment
 from experiment.pretrained import load_pretrained, open_pretrained
-from experiment.run import train_experiment
 from tests.conftest import config_yaml, small_config
+from tests.data.hub import serving
+
+ROOT = Path(__file__).parents[2]
 
 
 def gpt2(folder, **changes):
@@ -55,87 +58,6 @@ def call(capsys, module, *argv) -> tuple[int, str, str]:
     return status, captured.out, captured.err
 
 
-# Out: every run's folder is a GPT-2
-
-
-def test_every_run_folder_works_in_transformers_as_it_stands(trained):
-    for run in trained.runs:
-        assert {"tokenizer.json", "tokenizer_config.json", "config.json"} <= {p.name for p in run.path.iterdir()}
-    ours = load(trained.path, "cpu")["h04-seed1"]
-    model = transformers.AutoModelForCausalLM.from_pretrained(trained.path / "h04-seed1").eval()
-    tokenizer = transformers.AutoTokenizer.from_pretrained(trained.path / "h04-seed1")
-    text = "The old man had a boat."
-    ids = tokenizer(text).input_ids
-    assert ids == ours.tokenizer.encode(text)
-    assert len(ids) < 32
-    with torch.no_grad():
-        theirs = model(torch.tensor([ids])).logits[0]
-    assert torch.allclose(ours.logits(text), theirs, atol=1e-4)
-    pipeline = transformers.pipeline("text-generation", model=str(trained.path / "h04-seed1"))
-    written = pipeline("Once", max_new_tokens=20, do_sample=False)[0]["generated_text"]
-    assert written == ours.generate("Once", 20, greedy=True)[0]
-    assert len(written) > 10
-
-
-def automatic(tokenizer, folder):
-    """The tokenizer as AutoTokenizer has it."""
-    folder.mkdir(exist_ok=True)
-    for name, text in hf_files(tokenizer, 64).items():
-        (folder / name).write_text(text, encoding="utf-8")
-    (folder / "config.json").write_text('{"model_type": "gpt2"}')
-    return transformers.AutoTokenizer.from_pretrained(folder)
-
-
-@pytest.fixture(scope="module")
-def tokenizers(tmp_path_factory):
-    """Ours and transformers' of each kind."""
-    folder = tmp_path_factory.mktemp("tokenizers")
-    words = "To be, or not to be: that's the question. 123 naïve café — 世界 🙂\r\n\t  end"
-    made = {
-        "bpe": BPETokenizer.train([words * 3], 300),
-        "char": CharTokenizer.train([words, "another document\n"]),
-        "char without end-of-text": CharTokenizer.train([words]),
-    }
-    return {kind: (ours, automatic(ours, folder / kind)) for kind, ours in made.items()}
-
-
-@settings(max_examples=150, deadline=None)
-@given(
-    text=st.text(
-        st.one_of(st.sampled_from("to be nt's\n\r\t 12é世🙂"), st.characters(exclude_categories=["Cs"])), max_size=40
-    )
-)
-def test_bpe_ids_are_those_of_autotokenizer_for_any_text(tokenizers, text):
-    ours, theirs = tokenizers["bpe"]
-    ids = theirs(text).input_ids
-    assert ids == ours.encode(text)
-    assert theirs.decode(ids, skip_special_tokens=True) == text
-
-
-@settings(max_examples=100, deadline=None)
-@given(text=st.text(st.sampled_from("To be, or not: 123 naïve café — 世界 🙂\r\n\t"), min_size=1, max_size=40))
-def test_char_ids_are_those_of_autotokenizer(tokenizers, text):
-    known = set("To be, or not to be: that's the question. 123 naïve café — 世界 🙂\r\n\t  end")
-    text = "".join(c for c in text if c in known)
-    for kind in ("char", "char without end-of-text"):
-        ours, theirs = tokenizers[kind]
-        ids = theirs(text).input_ids
-        assert ids == ours.encode(text)
-        assert theirs.decode(ids, skip_special_tokens=True) == text
-        assert len(theirs) == ours.vocab_size
-        assert theirs.eos_token_id == ours.eot
-
-
-def test_a_damaged_tokenizer_in_a_run_folder_is_written_again(tmp_path):
-    experiment = train_experiment(small_config(max_iters=2), tmp_path / "x", "cpu", say=lambda text: None)
-    file = experiment.runs[0].path / "tokenizer.json"
-    good = file.read_bytes()
-    file.unlink()
-    file.write_bytes(good[:100])
-    train_experiment(small_config(max_iters=2), tmp_path / "x", "cpu", say=lambda text: None)
-    assert all((run.path / "tokenizer.json").read_bytes() == good for run in experiment.runs)
-
-
 # In: a GPT-2 of transformers'
 
 
@@ -152,8 +74,9 @@ def test_logits_of_a_foreign_gpt2_are_transformers(tmp_path, activation, shard):
     assert theirs.std() > 0.1
 
 
-def test_weights_without_a_language_model_head_and_in_half_precision_load_too(tmp_path):
-    reference = gpt2(tmp_path / "g").half()
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_weights_without_a_language_model_head_and_in_half_precision_load_too(tmp_path, dtype):
+    reference = gpt2(tmp_path / "g").to(dtype)
     reference.transformer.save_pretrained(tmp_path / "bare")
     model = load_pretrained(open_pretrained(str(tmp_path / "bare")))
     assert torch.equal(model.wte.weight[0], reference.transformer.wte.weight.float())
@@ -251,6 +174,32 @@ def test_an_unreachable_hub_is_a_clear_error(monkeypatch, tmp_path):
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(InputError, match=r"owner/name: no such folder, no local copy .*\n.*HF_HOME"):
         open_pretrained("owner/name")
+
+
+def test_a_gpt2_of_the_hub_is_fetched_by_name_without_its_pickles_and_then_needs_no_network(foreign, tmp_path):
+    served = tmp_path / "served"
+    shutil.copytree(foreign[0], served)
+    for name in ("pytorch_model.bin", "modeling.py"):
+        (served / name).write_bytes(b"never fetched")
+
+    def sampled(name, **environment):
+        command = [sys.executable, "sample.py", name, "--prompt", "The old man", "--greedy", "--max_new_tokens", "9"]
+        given = os.environ | {"HF_HOME": str(tmp_path / "hf")} | environment
+        done = subprocess.run([*command, "--json"], cwd=ROOT, env=given, capture_output=True, text=True)
+        return json.loads(done.stdout)["runs"][0]["texts"] if done.returncode == 0 else done.stderr
+
+    with serving(served, "models") as address:
+        fetched = sampled("owner/name", HF_ENDPOINT=address)
+        unknown = sampled("owner/other", HF_ENDPOINT=address)
+    assert fetched == sampled(str(foreign[0]))
+    assert isinstance(fetched, list)
+    assert fetched == sampled("owner/name", HF_ENDPOINT="http://127.0.0.1:9")
+    assert fetched == sampled("owner/name", HF_HUB_OFFLINE="1")
+    assert "owner/other: no such folder, no local copy of that name, and the hub did not give it (it has no" in unknown
+    assert "(HF_HUB_OFFLINE is set)" in sampled("owner/other", HF_HUB_OFFLINE="1")
+    names = {file.name for file in (tmp_path / "hf").rglob("*")}
+    assert "model.safetensors" in names
+    assert not {"pytorch_model.bin", "modeling.py"} & names
 
 
 def test_a_name_is_found_in_the_hubs_local_copy(monkeypatch, tmp_path, foreign):
