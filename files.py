@@ -21,7 +21,7 @@ def cache_folder() -> Path:
 
 
 def make_folder(path: Path, option: str) -> None:
-    """Make the folder that `option` names. Raises InputError where a file is there, WorkError where the system refuses."""
+    """Make the folder that `option` names. Raises InputError where a file is there, WorkError where it cannot be."""
     try:
         path.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError):
