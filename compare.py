@@ -57,15 +57,14 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str]) -> None:
     """Compare, print and write. Raises InputError for folders that are no experiments and an H that was not run."""
     options = parser().parse_args(argv)
-    if options.out and Path(options.out).is_file():
-        raise InputError(f"--out {options.out}: a file, not a folder; name another")
     from analysis.collect import collect
     from analysis.figures import save_pictures
     from analysis.report import write_report
     from analysis.summary import summarize
     from analysis.text import report_text
+    from experiment.folder import refuse_links
     from experiment.pretrained import looks_pretrained
-    from files import write_json
+    from files import make_folder, write_json
 
     foreign = [path for path in options.runs if looks_pretrained(path)]
     own = [path for path in options.runs if path not in foreign]
@@ -75,6 +74,9 @@ def main(argv: Sequence[str]) -> None:
         show_pretrained(foreign, options, shlex.join(["python", "compare.py", *argv]))
         return
     out = Path(options.out or own[0])
+    if options.out:
+        make_folder(out, "--out")
+    refuse_links(out / "figures")
     studies, notes = collect(own)
     summaries = [summarize(study, options.reference) for study in studies]
     parts = [
@@ -88,7 +90,7 @@ def main(argv: Sequence[str]) -> None:
         "studies": [p.summary | {"sections": {s.id: s.data for s in p.sections if s.data}} for p in parts],
         "figures": [path.relative_to(out).as_posix() for path in figures],
     }
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out, "--out")
     write_json(out / "report.json", report)
     command = shlex.join(["python", "compare.py", *argv])
     write_report(out / "report.html", parts, notes, command, out / "figures")
@@ -128,19 +130,23 @@ def show_pretrained(paths: Sequence[str], options: argparse.Namespace, command: 
     from analysis.figures import save_pictures
     from analysis.pretrained import pretrained_part
     from analysis.report import LOOK_BYTES, write_report
+    from experiment.folder import refuse_links
     from experiment.table import columns
-    from files import write_json
+    from files import make_folder, write_json
 
+    if options.out:
+        make_folder(Path(options.out), "--out")
     share = LOOK_BYTES // len(paths)
     parts = [
         pretrained_part(path, options.device, options.quick, f"-{number}" if len(paths) > 1 else "", say, share)
         for number, path in enumerate(paths, 1)
     ]
     out = Path(options.out) if options.out else Path("runs") / f"heads-{parts[0].summary['name'].split('/')[-1]}"
+    refuse_links(out / "figures")
     for p in parts:
         save_pictures(p.sections, out / "figures")
     report = {p.summary["name"]: {section.id: section.data for section in p.sections} for p in parts}
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out, "--out")
     write_json(out / "report.json", report)
     write_report(out / "report.html", parts, [], command, out / "figures")
     if options.json:

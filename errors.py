@@ -46,6 +46,8 @@ class ArgumentParser(argparse.ArgumentParser):
 def guard(program: str, main: Callable[[Sequence[str]], None], argv: Sequence[str]) -> int:
     """Run `main(argv)`; print an expected error as `program: message` on stderr and return the exit status."""
     try:
+        if any("\0" in argument for argument in argv):
+            raise InputError("an argument holds a NUL character, which no name and no value can")
         main(argv)
         sys.stdout.flush()
     except (InputError, WorkError, Interrupted) as error:
@@ -67,7 +69,8 @@ def guard(program: str, main: Callable[[Sequence[str]], None], argv: Sequence[st
                 file=sys.stderr,
             )
             return 2
-        where = f" {error.filename}" if error.filename else ""
+        name = error.filename2 or error.filename  # of two, the first is the temporary one
+        where = f" {name}" if name else ""
         print(printable(f"{program}: {error.strerror or error}:{where}"), file=sys.stderr)
         return 1
     return 0

@@ -1,11 +1,16 @@
 """Files that are written whole or not at all, and read back only if they are what was written."""
 
+import errno
 import hashlib
 import json
 import os
 import shutil
+import stat
 from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
+
+from errors import InputError, WorkError
 
 SEAL = "# sha256 of the lines above: "
 
@@ -13,6 +18,33 @@ SEAL = "# sha256 of the lines above: "
 def cache_folder() -> Path:
     """Where prepared data and measurements of the machine are kept: HEADCOUNT_CACHE, or ~/.cache/headcount."""
     return Path(os.environ.get("HEADCOUNT_CACHE") or Path.home() / ".cache" / "headcount")
+
+
+def make_folder(path: Path, option: str) -> None:
+    """Make the folder that `option` names. Raises InputError where a file is there, WorkError where it cannot be."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise InputError(f"{option} {path}: a file is in the way of this folder; name another") from None
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise
+        raise WorkError(f"{option} {path}: cannot be made ({error.strerror}); name another") from None
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """Open a file to read its bytes. Raises OSError for a folder, and for a pipe or device, which might never end."""
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a pipe that nobody writes to opens at once
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+    return open(handle, "rb")
+
+
+def read_bytes(path: Path) -> bytes:
+    """The content of a regular file. Raises OSError, as `open_regular` does."""
+    with open_regular(path) as file:
+        return file.read()
 
 
 def write_text(path: Path, text: str) -> None:
@@ -50,7 +82,7 @@ def read_sealed(path: Path) -> dict:
         OSError: it cannot be read.
     """
     try:
-        text = path.read_bytes().decode("utf-8")
+        text = read_bytes(path).decode("utf-8")
         value = json.loads(text)
         value.pop("seal")
         if sealed(value) == text:
@@ -71,7 +103,7 @@ def write_lines(path: Path, text: str) -> None:
 
 def read_lines(path: Path) -> str:
     """What `write_lines` wrote. Raises ValueError where it is not, to the byte, what was written."""
-    text, seal, digest = path.read_bytes().decode("utf-8").rpartition(SEAL)
+    text, seal, digest = read_bytes(path).decode("utf-8").rpartition(SEAL)
     if not seal or digest != _digest(text) + "\n":
         raise ValueError(f"{path.name} is damaged, or of another version")
     return text
@@ -96,10 +128,10 @@ def write_folder(path: Path, fill: Callable[[Path], None]) -> None:
         for file in temporary.iterdir():
             sync(file)
         sync(temporary)
-        if path.is_symlink():
-            path.unlink()
-        elif path.exists():
+        if path.is_dir() and not path.is_symlink():
             remove_folder(path)
+        else:
+            path.unlink(missing_ok=True)
         os.rename(temporary, path)
         sync(path.parent)
     except BaseException:
@@ -139,5 +171,5 @@ def sync(path: Path) -> None:
 
 
 def sha256(path: Path) -> str:
-    with open(path, "rb") as file:
+    with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -95,15 +95,16 @@ def _prompt(text: str | None) -> str | None:
         except UnicodeEncodeError:
             raise InputError("--prompt: not UTF-8; give text in UTF-8, or FILE:path") from None
         return text
+    from files import read_bytes
+
     path = Path(text.removeprefix("FILE:"))
     try:
-        if not path.is_file() and path.exists():
-            raise InputError(f"--prompt {path}: not a regular file; copy its text into one")
-        return path.read_bytes().decode("utf-8")
+        return read_bytes(path).decode("utf-8")
     except UnicodeDecodeError as error:
         raise InputError(f"--prompt {path}: not UTF-8 (byte {error.start})") from None
     except (OSError, ValueError) as error:
-        raise InputError(f"--prompt {path}: {getattr(error, 'strerror', None) or error}") from None
+        name = str(path) if len(str(path)) < 300 else f"{str(path)[:60]}…"
+        raise InputError(f"--prompt {name}: {getattr(error, 'strerror', None) or error}") from None
 
 
 if __name__ == "__main__":

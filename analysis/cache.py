@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from errors import InputError
 from experiment.checkpoint import WEIGHTS, good_iterations
-from experiment.folder import Run, checkpoint_iteration
+from experiment.folder import Run, checkpoint_iteration, refuse_links
 from files import read_sealed, write_sealed
 
 
@@ -25,9 +25,10 @@ def cached(
     """The value of `measure()`, plain JSON values, from the run's folder where it was kept with the same key.
 
     version: of the measure; raised when it would give another value for the same settings.
-    Raises InputError where the run has no good checkpoint.
+    Raises InputError where the run has no good checkpoint, and where its folder is a link.
     """
     file = run.path / "analysis" / f"{name}.json"
+    refuse_links(run.path, file.parent)
     key = {"version": version, "settings": settings, "weights": weights_checksum(run, say)}
     key = json.loads(json.dumps(key))  # as it is read back: lists for tuples
     try:

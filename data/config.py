@@ -1,5 +1,6 @@
 """The settings of a corpus: which text, which tokenizer. Light to import: no library is loaded here."""
 
+import contextlib
 import glob
 import urllib.parse
 from dataclasses import dataclass
@@ -79,8 +80,10 @@ class DataConfig:
 
 def kind_of(path: str) -> str | None:
     """The one of TABLES that a file's name or an address ends in, or None: a file of text."""
-    split = urllib.parse.urlsplit(path)
-    name = split.path if split.scheme in ("http", "https") else path
+    name = path
+    if path.lower().startswith(("http://", "https://")):
+        with contextlib.suppress(ValueError):  # open_corpus says what is wrong
+            name = urllib.parse.urlsplit(path).path
     return next((kind for kind in TABLES if name.lower().endswith(kind)), None)
 
 

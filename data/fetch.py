@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import sys
 import tempfile
 import threading
 from collections.abc import Callable
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from errors import InputError, WorkError
-from files import cache_folder
+from files import cache_folder, read_sealed, sha256, write_sealed
 
 TIMEOUT = 10  # seconds, to connect and between two packets
 PATIENCE = 25  # seconds, for a first answer, looking up a name and all
@@ -38,7 +39,7 @@ def within(seconds: float, call: Callable[[], Any]) -> Any:
 
 
 def download(address: str, progress: bool = True) -> Path:
-    """The file at `address`, in the cache; it is fetched where it is not there yet, and never again.
+    """The file at `address`, in the cache; it is fetched where it is not there as it came, and never again.
 
     Raises InputError where it cannot be fetched, WorkError where the cache cannot be written. A transfer that breaks
     off leaves nothing.
@@ -48,8 +49,14 @@ def download(address: str, progress: bool = True) -> Path:
 
     folder = cache_folder() / "downloads"
     file = folder / hashlib.sha256(address.encode()).hexdigest()
+    seal = file.with_suffix(".json")
     if file.exists():
-        return file
+        try:
+            if read_sealed(seal) == {"address": address, "sha256": sha256(file)}:
+                return file
+            raise ValueError("not as it came")
+        except (OSError, ValueError) as error:
+            print(f"the copy of {address} in {folder} is damaged ({error}); fetching it again", file=sys.stderr)
     temporary = None
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -68,6 +75,7 @@ def download(address: str, progress: bool = True) -> Path:
                 received = target.tell()
         if size is not None and received != size:
             raise requests.ConnectionError(f"the transfer ended after {received} of {size} bytes")
+        write_sealed(seal, {"address": address, "sha256": sha256(Path(temporary))})
         os.replace(temporary, file)
     except (requests.RequestException, TimeoutError, ValueError) as error:
         raise InputError(

@@ -128,9 +128,13 @@ def open_corpus(config: DataConfig) -> Corpus:
     if config.source == "hub":
         return tables.open_dataset(config)
     path = config.path
-    if urllib.parse.urlsplit(path).scheme in ("http", "https"):
+    if path.lower().startswith(("http://", "https://")):
         from data.fetch import download
 
+        try:
+            urllib.parse.urlsplit(path)
+        except ValueError as error:
+            raise InputError(f"data.path: {path} is no address ({error}); give one, or a file") from None
         files, kinds = [download(path)], {kind_of(path)}
     else:
         files = _find(path)

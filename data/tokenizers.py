@@ -19,7 +19,7 @@ import numpy as np
 from data.fetch import PATIENCE, reason, within
 from data.tokenizer_json import tokenizer_json
 from errors import InputError
-from files import read_sealed, write_sealed
+from files import read_bytes, read_sealed, write_sealed
 
 END_OF_TEXT = "<|endoftext|>"
 # GPT-2's words: contractions, letters, digits, other marks (each with one space before it), and white space
@@ -235,7 +235,7 @@ def load_tokenizer(folder: Path) -> CharTokenizer | BPETokenizer:
         elif meta["kind"] == "bpe":
             pattern, digest = meta["pattern"], meta["sha256"]
             file = folder / RANKS
-            lines = file.read_bytes()
+            lines = read_bytes(file)
             if hashlib.sha256(lines).hexdigest() != digest:
                 raise ValueError("its checksum does not match")
             pairs = (line.split() for line in lines.splitlines())
@@ -248,7 +248,7 @@ def load_tokenizer(folder: Path) -> CharTokenizer | BPETokenizer:
             raise ValueError(f"it holds {tokenizer.vocab_size} tokens and not {meta['vocab_size']}")
         for name, digest in meta.get("files", {}).items():  # for other programs
             file = folder / name
-            if hashlib.sha256(file.read_bytes()).hexdigest() != digest:
+            if hashlib.sha256(read_bytes(file)).hexdigest() != digest:
                 raise ValueError("its checksum does not match")
     except OSError as error:
         raise InputError(f"tokenizer: cannot read {file}: {error.strerror}; restore it from where it came") from None

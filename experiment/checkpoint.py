@@ -6,6 +6,7 @@ Only safetensors and JSON are read back.
 
 import json
 import shutil
+import typing
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,9 +16,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from errors import InputError, WorkError
-from experiment.folder import METRICS, Run, checkpoint_iteration, proven
+from experiment.folder import LINE, METRICS, Run, checkpoint_iteration, proven, refuse_links
 from experiment.optimizer import StackedAdamW
-from files import link_or_copy, read_sealed, remove_folder, sha256, write_folder, write_json, write_sealed
+from experiment.shapes import require
+from files import link_or_copy, read_bytes, read_sealed, remove_folder, sha256, write_folder, write_json, write_sealed
 from model.gpt import GPT
 from model.gpt2 import gpt2_config, gpt2_tensors, load_gpt2_tensors
 
@@ -69,17 +71,16 @@ def save(run: Run, model: GPT, optimizer: StackedAdamW, place: int, state: State
 
 def inside(run: Run) -> None:
     """Raises InputError where the run's folders are links that would lead a writer out of the experiment."""
-    for folder in (run.path, run.path / "checkpoints"):
-        if folder.is_symlink():
-            raise InputError(f"{folder}: a symbolic link, which is not followed; remove it")
+    refuse_links(run.path, run.path / "checkpoints")
 
 
 def restore(run: Run, iteration: int, say: Callable[[str], object] = print) -> None:
-    """Make the run's own files those of its checkpoint of step `iteration`, where they are not."""
+    """Make the run's own files those of its checkpoint of step `iteration`, its newest good one, where they are not."""
     inside(run)
+    _forget_newer(run, iteration)
     folder = _folder(run, iteration)
     config = read_sealed(folder / "state.json")["config"]
-    wanted = {WEIGHTS: (folder / WEIGHTS).read_bytes(), METRICS: proven(folder, METRICS)}
+    wanted = {WEIGHTS: read_bytes(folder / WEIGHTS), METRICS: proven(folder, METRICS)}
     wanted["config.json"] = (json.dumps(config, indent=2) + "\n").encode()
     for name, content in wanted.items():
         file = run.path / name
@@ -100,7 +101,10 @@ def verify(folder: Path) -> State:
     """
     try:
         values = read_sealed(folder / "state.json")
+        require(values, typing.get_type_hints(State) | {"config": dict, "sha256": dict[str, str]})
         state = State(**{name: values[name] for name in State.__dataclass_fields__ if name in values})
+        if state.unmeasured is not None:
+            require(state.unmeasured, LINE, float | None)
         for name in FILES:
             if sha256(folder / name) != values["sha256"][name]:
                 raise ValueError(f"{name} is damaged (checksum)")
@@ -147,9 +151,7 @@ def load(run: Run, model: GPT, optimizer: StackedAdamW, place: int, iteration: i
         InputError: the checkpoint does not fit the model.
     """
     inside(run)
-    for newer in run.checkpoints():
-        if checkpoint_iteration(newer) > iteration:  # damaged, or not common to the stack: made again
-            remove_folder(newer)
+    _forget_newer(run, iteration)
     if iteration == 0:
         return State()
     folder = _folder(run, iteration)
@@ -160,6 +162,13 @@ def load(run: Run, model: GPT, optimizer: StackedAdamW, place: int, iteration: i
     except ValueError as error:
         raise InputError(f"{folder}: does not fit this config: {error}") from None
     return state
+
+
+def _forget_newer(run: Run, iteration: int) -> None:
+    """Remove checkpoints of later steps: they are damaged, or not common to the stack, and are made again."""
+    for newer in run.checkpoints():
+        if checkpoint_iteration(newer) > iteration:
+            remove_folder(newer)
 
 
 def _folder(run: Run, iteration: int) -> Path:

@@ -11,10 +11,15 @@ from typing import TYPE_CHECKING, Any, Literal
 import yaml
 
 from errors import InputError
-from experiment.config import SECTIONS, Config, SweepConfig, check, keys, shown
+from experiment.config import LONGEST_AXIS, SECTIONS, Config, SweepConfig, check, keys, shown
+from files import open_regular
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
+
+
+LARGEST_FILE = 2**20
+"""Bytes of a config; far above any."""
 
 
 def parse(
@@ -75,7 +80,7 @@ def _argument_errors() -> tuple[type[Exception], ...]:
 
     from jsonargparse import ArgumentError as TypedArgumentError
 
-    return ArgumentError, TypedArgumentError
+    return ArgumentError, TypedArgumentError, ValueError, OverflowError  # the last two: an integer beyond everything
 
 
 def _parser(prog: str, description: str, epilog: str, extra: Sequence[tuple[str, dict]]) -> "ArgumentParser":
@@ -111,19 +116,30 @@ def _bracket_list(argv: Sequence[str], i: int) -> str:
     """`--sweep.n_head 1,4` means the list [1,4]."""
     listed = {f"--{key}" for key, hint in keys().items() if typing.get_origin(hint) is list}
     flag, equals, value = argv[i].partition("=")
-    if flag in listed and equals:
-        return f"{flag}=[{value.strip('[]')}]"
-    return f"[{argv[i].strip('[]')}]" if i and argv[i - 1] in listed else argv[i]
+    if not (flag in listed and equals):
+        if not i or argv[i - 1] not in listed:
+            return argv[i]
+        flag, value = argv[i - 1], argv[i]
+    if (count := value.count(",") + 1) > LONGEST_AXIS:
+        raise InputError(f"command line: {flag} has {count:,} values; at most {LONGEST_AXIS:,}")
+    listed_values = f"[{value.strip('[]')}]"
+    return f"{flag}={listed_values}" if equals else listed_values
 
 
 def _read_yaml(path: str) -> dict:
     try:
-        text = Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise InputError(f"{path}: {reason}; give a YAML config, for instance configs/quickstart.yaml") from None
+        with open_regular(Path(path)) as file:
+            content = file.read(LARGEST_FILE + 1)
+        if len(content) > LARGEST_FILE:
+            raise ValueError("larger than a config can be")
+        text = content.decode("utf-8")
+    except (OSError, ValueError) as error:
+        reason = "not UTF-8" if isinstance(error, UnicodeDecodeError) else getattr(error, "strerror", None) or error
+        raise InputError(
+            f"{path or repr(path)}: {reason}; give a YAML config, for instance configs/quickstart.yaml"
+        ) from None
     try:
-        values = yaml.safe_load(text)
+        values = yaml.load(text, _Loader)
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         mark = getattr(error, "problem_mark", None)
         line = f" line {mark.line + 1}:" if mark else ""
@@ -139,6 +155,8 @@ def _read_yaml(path: str) -> dict:
                 raise InputError(f"{path}: {key} must be a mapping of keys to values, not {shown(section)}")
             for name, value in section.items():
                 _known(f"{key}.{name}", path)
+                if isinstance(value, list) and len(value) > LONGEST_AXIS:
+                    raise InputError(f"{path}: {key}.{name} has {len(value):,} values; at most {LONGEST_AXIS:,}")
                 if value is None and type(None) not in typing.get_args(keys()[f"{key}.{name}"]):
                     raise InputError(f"{path}: {key}.{name} has no value; it must be {_type_text(f'{key}.{name}')}")
         else:
@@ -146,9 +164,24 @@ def _read_yaml(path: str) -> dict:
     return values
 
 
+class _Loader(yaml.SafeLoader):
+    """PyYAML's safe loader, which refuses a key that is there twice: the first one would be lost without a word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+        seen = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.value in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"{key.value} is there twice", key.start_mark)
+            seen.add(key.value if isinstance(key, yaml.ScalarNode) else None)
+        return super().construct_mapping(node, deep)
+
+
 def _known(key: str, where: str) -> None:
     if key in keys():
         return
+    if key in SECTIONS:
+        names = list(SECTIONS[key].__dataclass_fields__)
+        raise InputError(f"{where}: {key} is a section; name a key of it, such as --{key}.{names[0]}")
     if "sweep." in key and f"model.{key.removeprefix('sweep.')}" in keys():
         raise InputError(
             f"{where}: {key} cannot be swept: it changes the shapes or the data; "

@@ -8,6 +8,7 @@ import dataclasses
 import math
 import re
 import typing
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -15,6 +16,7 @@ from typing import Any, Literal
 from data.config import DataConfig
 from data.config import check as check_data
 from errors import InputError
+from experiment.shapes import require
 from model.config import ModelConfig
 
 
@@ -120,6 +122,9 @@ LARGEST = {
 }
 """Far above what anyone trains, and low enough for shapes and schedules to be worked out at once."""
 
+LONGEST_AXIS, MOST_RUNS = 1000, 10_000
+"""Values of an axis of the sweep, and runs of all of them together."""
+
 SECTIONS = {"model": ModelConfig, "sweep": SweepConfig, "data": DataConfig, "train": TrainConfig}
 
 
@@ -132,7 +137,12 @@ def keys() -> dict[str, Any]:
 
 
 def from_dict(values: dict) -> Config:
-    """The Config that `dataclasses.asdict` was taken of (as a run folder's config.yaml holds it)."""
+    """The Config that `dataclasses.asdict` was taken of, as a run folder's config.yaml holds it.
+
+    Raises ValueError, KeyError or TypeError where it is none.
+    """
+    for section, cls in SECTIONS.items():
+        require(values[section], typing.get_type_hints(cls))
     sections = {section: cls(**values[section]) for section, cls in SECTIONS.items()}
     return Config(name=values["name"], **sections)
 
@@ -148,6 +158,10 @@ def check(config: Config) -> None:
         values = value if isinstance(value, list) else [value]
         if any(isinstance(v, float) and not math.isfinite(v) for v in values):
             raise InputError(f"{key} must be finite, got {value}")
+        if any(isinstance(v, int) and abs(v) >= 2**63 for v in values):
+            raise InputError(f"{key} must be below 2**63, as every integer")
+        if any(isinstance(v, str) and "\0" in v for v in values):
+            raise InputError(f"{key} holds a NUL character; leave it out")
     positive = (
         "model.n_layer model.n_embd model.block_size train.max_iters train.batch_size "
         "train.gradient_accumulation_steps train.learning_rate train.log_interval train.eval_interval "
@@ -188,9 +202,15 @@ def _check_sweep(sweep: SweepConfig, model: ModelConfig) -> None:
     if not sweep.seed:
         raise InputError("sweep.seed is empty; give at least one seed, --sweep.seed 0,1,2")
     for axis, values in dataclasses.asdict(sweep).items():
-        repeated = sorted({v for v in values if values.count(v) > 1})
+        repeated = sorted(v for v, count in Counter(values).items() if count > 1)
         if repeated:
             raise InputError(f"sweep.{axis} repeats {', '.join(map(str, repeated))}; name each value once")
+        if len({f"{v:g}" for v in values}) < len(values) and axis in ("learning_rate", "weight_decay"):
+            raise InputError(
+                f"sweep.{axis} has values that differ after six digits only; their runs would share a folder"
+            )
+    if (count := math.prod(max(1, len(values)) for values in dataclasses.asdict(sweep).values())) > MOST_RUNS:
+        raise InputError(f"the sweep has {count:,} runs; at most {MOST_RUNS:,}: name fewer values")
     if any(heads <= 0 for heads in sweep.n_head):
         raise InputError(f"sweep.n_head must be above 0, got {min(sweep.n_head)}")
     if any(not 0 <= seed < 2**32 for seed in sweep.seed):

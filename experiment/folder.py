@@ -16,18 +16,36 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal
 
 import yaml
 
 from errors import InputError
 from experiment.config import Config, check, from_dict
+from experiment.shapes import require
 from experiment.sweep import RunSpec, runs
-from files import read_lines, read_sealed, sha256, write_lines
+from files import read_bytes, read_lines, read_sealed, sha256, write_lines
 
 METRICS = "metrics.jsonl"
 AGAIN = "the train.py command that made it puts it right"
 MAY_CHANGE = ("train.stack", "train.checkpoint_interval", "data.path")
 """Keys that may differ when an experiment goes on: they do not touch what a run learns (the data's hash is checked)."""
+
+LINE = {"iter": int, "tokens": int, "diverged": int, "val_loss_by_relation": dict[str, float | None]}
+"""Types in a line of metrics.jsonl; of all other keys: a number, or null where it was not finite."""
+ENVIRONMENT = {
+    **dict.fromkeys(["time", "device", "device_type", "data_hash"], str),
+    **dict.fromkeys(["precision", "attention_precision"], Literal["fp32", "bf16"]),
+    **dict.fromkeys(["compile", "kernel"], bool),
+    **dict.fromkeys(["stack_size", "threads", "train_tokens", "val_tokens", "val_bytes"], int),
+    **dict.fromkeys(["vocab_size", "parameters"], int),
+    "cores": int | None,
+    "versions": dict[str, str],
+    "parameter_table": dict[str, int],
+    "init": dict[str, Any] | None,
+    "starts": list[dict[str, Any]],
+}
+"""Types in environment.json."""
 
 
 @dataclass(frozen=True)
@@ -70,17 +88,24 @@ class Run:
         """
         file, checkpoints = self.path / METRICS, self.checkpoints()
         try:
-            held = file.read_bytes()
+            held = read_bytes(file)
             if checkpoints:
                 kept = proven(checkpoints[0], METRICS)
                 if not held.startswith(kept):
                     raise ValueError("not the lines of its newest checkpoint")
                 held = kept
-            return [json.loads(line) for line in held.decode("utf-8").split("\n")[:-1]]  # a last line may be cut short
+            lines = [json.loads(line) for line in held.decode("utf-8").split("\n")[:-1]]  # a last may be cut short
+            for line in lines:
+                require(line, LINE, float | None)
+                if "iter" not in line:
+                    raise ValueError("a line has no 'iter'")
+            return lines
         except FileNotFoundError:
             if not checkpoints:
                 return []
             raise InputError(f"{file}: missing; {AGAIN}") from None
+        except OSError as error:
+            raise InputError(f"{file}: {error.strerror}; {AGAIN}") from None
         except (ValueError, RecursionError) as error:
             raise InputError(f"{file}: damaged ({error}); {AGAIN}") from None
 
@@ -112,12 +137,19 @@ class Run:
         return next((line["diverged"] for line in self.metrics() if line.get("diverged") is not None), None)
 
 
+def refuse_links(*folders: Path) -> None:
+    """Raises InputError where a folder that is written into is a link, which would lead the writer elsewhere."""
+    for folder in folders:
+        if folder.is_symlink():
+            raise InputError(f"{folder}: a symbolic link, which is not followed; remove it")
+
+
 def proven(checkpoint: Path, name: str) -> bytes:
     """The content of a checkpoint's file. Raises ValueError where it is not what was written."""
     try:
         checksums = read_sealed(checkpoint / "state.json")["sha256"]
         if sha256(checkpoint / name) == checksums[name]:
-            return (checkpoint / name).read_bytes()
+            return read_bytes(checkpoint / name)
     except FileNotFoundError as error:
         raise ValueError(f"{checkpoint.name}/{Path(error.filename).name} is missing") from None
     except (KeyError, TypeError):
@@ -151,6 +183,8 @@ class Experiment:
             ) from None
         except NotADirectoryError:
             raise InputError(f"{path}: a file, not the folder of an experiment") from None
+        except OSError as error:
+            raise InputError(f"{path / 'config.yaml'}: cannot be read: {error.strerror}") from None
         except (yaml.YAMLError, KeyError, TypeError, AttributeError, ValueError, RecursionError, InputError):
             raise InputError(
                 f"{path / 'config.yaml'}: damaged, edited or of another version; "
@@ -174,10 +208,14 @@ class Experiment:
     def environment(self) -> dict:
         """environment.json: versions, device, precision, data_hash, val_tokens, val_bytes, parameters."""
         try:
-            return read_sealed(self.path / "environment.json")
+            held = read_sealed(self.path / "environment.json")
+            require(held, ENVIRONMENT)
+            if not {"data_hash", "vocab_size", "parameters"} <= held.keys():
+                raise ValueError("of another version")
+            return held
         except FileNotFoundError:
             raise InputError(f"{self.path}: no environment.json; train it first: python train.py CONFIG.yaml") from None
-        except ValueError:
+        except (OSError, ValueError):
             raise InputError(
                 f"{self.path / 'environment.json'}: damaged, or of another version; restore it, or remove it: {AGAIN}"
             ) from None

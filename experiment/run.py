@@ -1,6 +1,7 @@
 """Carry out an experiment: prepare the data, make or continue the run folder, train every stack to the end."""
 
 import fcntl
+import os
 import platform
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,14 +16,14 @@ from data.tokenizers import fingerprint, load_tokenizer
 from errors import InputError, WorkError
 from experiment.config import Config, differences
 from experiment.device import device_name, pick_device
-from experiment.folder import MAY_CHANGE, Experiment, Run
+from experiment.folder import MAY_CHANGE, Experiment, Run, refuse_links
 from experiment.loggers import Loggers
 from experiment.memory import ample_bytes, bytes_of_a_run, free_bytes, out_of_memory
 from experiment.pretrained import check_init, check_vocabulary, open_pretrained, other_split
 from experiment.speed import Speed, as_facts, choose, keep_freed_memory
 from experiment.training import Stack, plan
 from experiment.validation import Validation
-from files import link_or_copy, sweep, write_folder, write_sealed, write_text
+from files import link_or_copy, make_folder, sweep, write_folder, write_sealed, write_text
 from model.describe import parameter_table
 from model.gpt import GPT
 
@@ -57,7 +58,9 @@ def train_experiment(
     init = _open_init(config, dataset, say)
     with _locked(path):
         experiment = Experiment.create(path, config)
-        for folder in (path, *(f for run in experiment.runs for f in (run.path, run.path / "checkpoints"))):
+        folders = [folder for run in experiment.runs for folder in (run.path, run.path / "checkpoints")]
+        refuse_links(*folders, *(path / name for name in ("figures", "tensorboard", "wandb")))
+        for folder in (path, *folders):
             sweep(folder)
         held = _held(experiment, dataset, init)
         speed = choose(config, experiment.runs, dataset.tokenizer.vocab_size, device, held, say)
@@ -151,13 +154,17 @@ def _write_hf_tokenizer(experiment: Experiment, dataset: Dataset) -> None:
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
     """Hold the folder's lock, which the system frees when the process ends, however it ends."""
-    path.mkdir(parents=True, exist_ok=True)
-    with open(path / ".lock", "a", encoding="utf-8") as lock:
+    make_folder(path, "--out_dir")
+    refuse_links(path / ".lock")
+    lock = os.open(path / ".lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o644)
+    try:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise InputError(f"{path}: another process is training here; wait for it, or give --out_dir") from None
         yield
+    finally:
+        os.close(lock)
 
 
 def _keep_tokenizer(folder: Path, dataset: Dataset, say: Callable[[str], object]) -> None:
@@ -228,7 +235,7 @@ def _record(
         "vocab_size": dataset.tokenizer.vocab_size,
         "parameters": model.n_parameters(),
         "parameter_table": parameter_table(model),
-        "starts": [*(held["starts"] if held else []), start],
+        "starts": [*(held.get("starts", []) if held else []), start],
     }
     write_sealed(experiment.path / "environment.json", facts)
 

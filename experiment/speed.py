@@ -5,7 +5,6 @@ it ends with the same bits.
 """
 
 import ctypes
-import json
 import os
 import statistics
 import sys
@@ -21,7 +20,7 @@ from experiment.device import processor
 from experiment.folder import Run
 from experiment.kernel import have_kernel
 from experiment.memory import ample_bytes, bytes_of_a_run, free_bytes
-from files import cache_folder, write_json
+from files import cache_folder, read_sealed, write_sealed
 from model.describe import flops_per_token
 
 COMPILE_FLOPS = 4e13
@@ -107,12 +106,11 @@ def fastest_precision(device: torch.device) -> dict[str, str]:
     file = cache_folder() / "machine.json"
     key = f"{processor()}, {torch.get_num_threads()} threads, torch {torch.__version__}"
     try:
-        known = json.loads(file.read_text(encoding="utf-8"))
-        if known[key].keys() == {"precision", "attention_precision"}:
+        known = read_sealed(file)
+        if key in known:
             return known[key]
-    except (OSError, ValueError, KeyError, AttributeError, TypeError):
+    except (OSError, ValueError):  # none yet, or damaged
         known = {}
-    known = known if isinstance(known, dict) else {}
     known[key] = {
         "precision": "bf16" if 1.2 * _product_seconds(torch.bfloat16) < _product_seconds(torch.float32) else "fp32",
         "attention_precision": (
@@ -121,7 +119,7 @@ def fastest_precision(device: torch.device) -> dict[str, str]:
     }
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        write_json(file, known)
+        write_sealed(file, known)
     except OSError:
         pass  # no cache: measured again next time
     return known[key]

@@ -19,13 +19,22 @@ BLOCK = 16
 """Tokens of a block of keys, and numbers of the widest vector."""
 FEW_ROWS = 32
 """Rows up to which a product is bound by reading its weights."""
+FUNCTIONS = (
+    *(f"{name}_{kind}" for name in ("attend", "attend_backward") for kind in ("float32", "bfloat16")),
+    "attend_next",
+    "multiply_few",
+)
+"""What SOURCE defines for us."""
 _library: ctypes.CDLL | None = None
 
 
 def load(library: Path) -> None:
-    """Use this build of SOURCE. Raises OSError where it is no library that this machine can load."""
+    """Use this build of SOURCE. Raises OSError where it is no library of it that this machine can load."""
     global _library
-    _library = ctypes.CDLL(str(library))
+    found = ctypes.CDLL(str(library))
+    if missing := [name for name in FUNCTIONS if not hasattr(found, name)]:
+        raise OSError(f"{library.name} has no function {missing[0]}")
+    _library = found
 
 
 def loaded() -> bool:

@@ -1,7 +1,6 @@
 """Fast paths change how long a step takes and nothing else."""
 
 import dataclasses
-import json
 
 import numpy as np
 import pytest
@@ -18,6 +17,7 @@ from experiment.run import train_experiment
 from experiment.speed import Speed, choose, compile_repays, fastest_precision
 from experiment.sweep import RunSpec
 from experiment.training import Stack
+from files import read_sealed
 from tests.conftest import small_config
 
 CPU = torch.device("cpu")
@@ -101,10 +101,12 @@ def test_precision_is_measured_once_and_kept(tmp_path, monkeypatch):
     assert set(first.values()) <= {"fp32", "bf16"}
     monkeypatch.setattr(speed_module, "_product_seconds", lambda dtype: 1 / 0)
     assert fastest_precision(CPU) == first
-    held = json.loads((tmp_path / "machine.json").read_text())
-    assert list(held.values()) == [first]
-    (tmp_path / "machine.json").write_text("[broken")
+    file = tmp_path / "machine.json"
+    assert list(read_sealed(file).values()) == [first]
+    file.write_text(file.read_text().replace("32", "31"))  # damaged: never used
     monkeypatch.setattr(speed_module, "_product_seconds", lambda dtype: 1.0 if dtype == torch.bfloat16 else 9.0)
+    assert fastest_precision(CPU)["precision"] == "bf16"
+    file.write_text("[broken")
     assert fastest_precision(CPU)["precision"] == "bf16"
 
 

@@ -125,7 +125,7 @@ def test_a_library_that_is_damaged_or_open_to_others_is_built_again(tmp_path, mo
     held = library.read_bytes()
     built = []
     build = kernel._build
-    monkeypatch.setattr(kernel, "_build", lambda path: (built.append(path), build(path)))
+    monkeypatch.setattr(kernel, "_build", lambda path, say: (built.append(path), build(path, say)))
 
     def again() -> int:
         monkeypatch.setattr(cpu, "_library", None)
