@@ -41,7 +41,7 @@ def main() -> int:
             elif part == "damage":
                 damage.damages(folder, Path(name) / "cache", rng, tally, deadline, LEAST[part])
             elif part == "input":
-                inputs.inputs(folder, rng, tally, deadline, LEAST[part])
+                inputs.inputs(folder, options.seed, tally, deadline, LEAST[part])
             elif part == "disk":
                 disk.disk(folder, tally)
             else:
