@@ -63,6 +63,44 @@ def test_a_lock_left_by_a_killed_process_blocks_nobody_and_a_checkpoint_is_not_n
     assert "another process" not in again.communicate()[1]
 
 
+def test_a_second_signal_ends_train_py_at_once_however_long_its_step_takes(tmp_path):
+    """Both come while the process stands still, so that it is in the same step for both."""
+    process, _ = training(tmp_path, batch_size=1000)  # long steps
+    process.send_signal(signal.SIGSTOP)
+    process.send_signal(signal.SIGTERM)
+    process.send_signal(signal.SIGINT)
+    began = time.monotonic()
+    process.send_signal(signal.SIGCONT)
+    _, err = process.communicate(timeout=10)
+    assert time.monotonic() - began < 1
+    assert process.returncode in (130, 143)
+    assert "checkpoint written" not in err
+    assert not Experiment.open(tmp_path / "x").runs[0].checkpoints()
+
+
+@pytest.mark.parametrize("saved", [True, False])
+def test_a_signal_is_heard_within_a_long_call(saved):
+    """The first one, where nothing would be lost (a step is being compiled), and else the second one."""
+    code = (
+        "import torch\nfrom experiment.signals import Signals\n"
+        "x = torch.ones(12000, 12000)\n"
+        "with Signals() as signals:\n"
+        f"    signals.nothing_to_save = {'and all is saved' if saved else None!r}\n"
+        "    print('ready', flush=True)\n"
+        "    x @ x @ x @ x\n"
+    )
+    pipe = subprocess.PIPE
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=pipe, stderr=pipe, text=True, cwd=Path.cwd())
+    assert process.stdout.readline() == "ready\n"
+    time.sleep(0.3)
+    for _ in range(1 if saved else 2):
+        process.send_signal(signal.SIGTERM)
+        time.sleep(0.1)
+    _, err = process.communicate(timeout=5)
+    assert process.returncode == 143
+    assert ("SIGTERM and all is saved" in err) == saved
+
+
 def test_a_second_signal_ends_at_once(tmp_path):
     code = (
         "import time\nfrom experiment.signals import Signals\n"
@@ -77,7 +115,7 @@ def test_a_second_signal_ends_at_once(tmp_path):
     process.send_signal(signal.SIGTERM)
     assert process.stdout.readline() == "noted\n"
     process.send_signal(signal.SIGINT)
-    assert process.wait(5) == -signal.SIGINT
+    assert process.wait(5) == 130
     process.stdout.close()
 
 

@@ -22,6 +22,7 @@ def test_no_promise_is_broken(tmp_path, monkeypatch, part):
     elif part == "disk":
         disk.disk(folder, tally)
     else:
+        resources.checkpoints(folder, tally, 6)
         resources.resources(folder, tally, 200)
     assert not tally.broken
     assert tally.counts or tally.notes

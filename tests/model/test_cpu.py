@@ -29,7 +29,7 @@ def by_pytorch(qkv, n_head):
     return torch.stack([attend(*run.chunk(3, -1), heads, core="explicit") for run, heads in runs])
 
 
-SHAPES = [  # B, T, D, heads: whole vectors and blocks, and others; one token; a head a feature; several blocks of queries
+SHAPES = [  # B, T, D, heads: whole vectors and blocks, and others; one token; a head a feature; blocks of queries
     (3, 64, 128, [1, 2, 4, 8, 16]),
     (2, 50, 48, [1, 3, 12, 48, 48]),
     (1, 1, 20, [1, 5]),

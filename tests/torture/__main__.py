@@ -45,6 +45,7 @@ def main() -> int:
             elif part == "disk":
                 disk.disk(folder, tally)
             else:
+                resources.checkpoints(folder, tally)
                 resources.resources(folder, tally)
             print(f"{part}: {time.monotonic() - started:.0f} s", flush=True)
     for kind in ("kills", "damages", "bad inputs", "silent loads", "lost runs"):

@@ -141,7 +141,7 @@ def samplings(draw: st.DrawFn) -> Case:
 def comparisons(draw: st.DrawFn) -> Case:
     """Folders that are none, and references that were not run."""
     place = draw(st.sampled_from([Path("trained"), Path("folder"), Path("fifo"), Path("c.yaml"), "\x1b[31m", "*", ""]))
-    argv = (place, f"--reference={draw(st.one_of(st.integers(), st.sampled_from(ODD)))}", "--quick")
+    argv = (place, f"--reference={draw(st.one_of(plausible, st.integers(), st.sampled_from(ODD)))}", "--quick")
     return Case("compare.py", argv + draw(st.sampled_from([(), ("--json",), (f"--out={draw(st.sampled_from(ODD))}",)])))
 
 
