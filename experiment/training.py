@@ -124,8 +124,13 @@ class Stack:
                     )
                 if self.start == train.max_iters:
                     self._save(tokens_per_step, time.monotonic() - began)
+            # the first step may take half a minute, where it is compiled
+            signals.nothing_to_save = (
+                f"before iteration {self.start + 1} was done; the same command goes on from iteration {self.start}"
+            )
             for iteration in range(self.start, train.max_iters):
                 self.step(iteration)
+                signals.nothing_to_save = None
                 done = self.iteration = iteration + 1
                 bar.update()
                 last = done == train.max_iters

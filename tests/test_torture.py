@@ -18,10 +18,11 @@ def test_no_promise_is_broken(tmp_path, monkeypatch, part):
     elif part == "damage":
         damage.damages(folder, tmp_path / "cache", rng, tally, 0, 12)
     elif part == "input":
-        inputs.inputs(folder, rng, tally, 0, 200)
+        inputs.inputs(folder, 0, tally, 0, 100)
     elif part == "disk":
         disk.disk(folder, tally)
     else:
+        resources.checkpoints(folder, tally, 6)
         resources.resources(folder, tally, 200)
     assert not tally.broken
     assert tally.counts or tally.notes

@@ -41,10 +41,11 @@ def main() -> int:
             elif part == "damage":
                 damage.damages(folder, Path(name) / "cache", rng, tally, deadline, LEAST[part])
             elif part == "input":
-                inputs.inputs(folder, rng, tally, deadline, LEAST[part])
+                inputs.inputs(folder, options.seed, tally, deadline, LEAST[part])
             elif part == "disk":
                 disk.disk(folder, tally)
             else:
+                resources.checkpoints(folder, tally)
                 resources.resources(folder, tally)
             print(f"{part}: {time.monotonic() - started:.0f} s", flush=True)
     for kind in ("kills", "damages", "bad inputs", "silent loads", "lost runs"):

@@ -1,11 +1,21 @@
-"""Memory and file handles of train, sample and compare stay flat."""
+"""Memory and file handles of train, sample and compare stay flat; checkpoints take little of the time of training."""
 
 import gc
 import os
+import statistics
+import time
+from collections.abc import Callable
 from pathlib import Path
+from unittest import mock
 
-from tests.torture.common import Tally, call, write_config
+import yaml
 
+from experiment.config import TrainConfig
+from experiment.training import Stack
+from tests.torture.common import ROOT, Tally, call, write_config
+
+SHARE = 0.05
+"""Of the time of training that checkpoints may take."""
 GROWTH = 24 * 2**20
 """Bytes that may come in the second half of a long training: the allocator's play, not a leak."""
 
@@ -19,8 +29,6 @@ def held() -> tuple[int, int]:
 
 def resources(folder: Path, tally: Tally, iterations: int = 10_000) -> None:
     """Train `iterations` steps, sample and compare again and again; growth from the middle to the end is measured."""
-    from experiment.training import Stack
-
     seen = {}
     step = Stack.step
 
@@ -48,6 +56,40 @@ def resources(folder: Path, tally: Tally, iterations: int = 10_000) -> None:
         for _ in range(6):
             call(program, folder / "x", *arguments)
         _judge(f"{program}, 6 times", before, held(), tally)
+
+
+def checkpoints(folder: Path, tally: Tally, iterations: int = 24) -> None:
+    """The share of training's time that checkpoints of the quickstart's ten runs take, at the default interval."""
+    config = yaml.safe_load((ROOT / "configs" / "quickstart.yaml").read_text(encoding="utf-8"))
+    config["data"]["n_stories"] = 1500  # the network, which both times come from, is the quickstart's
+    config["train"] |= {"max_iters": iterations, "eval_interval": iterations, "checkpoint_interval": iterations // 3}
+    (folder / "quickstart.yaml").write_text(yaml.safe_dump(config))
+    seconds = {"step": [], "_save": []}
+
+    def timed(name: str) -> Callable:
+        work = getattr(Stack, name)
+
+        def call_timed(*arguments: object) -> None:
+            began = time.perf_counter()
+            work(*arguments)
+            seconds[name].append(time.perf_counter() - began)
+
+        return call_timed
+
+    with mock.patch.multiple(Stack, step=timed("step"), _save=timed("_save")):
+        status, _, err = call("train.py", folder / "quickstart.yaml", "--out_dir", folder / "q", "--device", "cpu")
+    if status:
+        tally.fail("lost runs", err)
+        return
+    step, save = (statistics.median(seconds[name][1:]) for name in ("step", "_save"))
+    interval = TrainConfig.checkpoint_interval
+    share = save / (save + interval * step)
+    tally.notes.append(
+        f"checkpoints: {save:.2f} s for all runs of the quickstart, a step {step:.2f} s: "
+        f"{100 * share:.2f} % of the time at the default interval of {interval}"
+    )
+    if share > SHARE:
+        tally.fail("slow checkpoints", tally.notes[-1])
 
 
 def _judge(what: str, before: tuple[int, int], after: tuple[int, int], tally: Tally) -> None:
