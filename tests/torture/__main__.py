@@ -19,6 +19,7 @@ def main() -> int:
     )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
+    parser.add_argument("--iterations", type=int, default=10_000, help="of the training whose memory is watched")
     options = parser.parse_args()
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="headcount-torture-") as name:
@@ -46,7 +47,7 @@ def main() -> int:
                 disk.disk(folder, tally)
             else:
                 resources.checkpoints(folder, tally)
-                resources.resources(folder, tally)
+                resources.resources(folder, tally, options.iterations)
             print(f"{part}: {time.monotonic() - started:.0f} s", flush=True)
     for kind in ("kills", "damages", "bad inputs", "silent loads", "lost runs"):
         tally.counts.setdefault(kind, 0)
