@@ -91,6 +91,11 @@ class HFTokenizer(Tokenizer):
             ) from None
         try:
             if (folder / "tokenizer.json").is_file():
+                model = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8")).get("model") or {}
+                if model.get("type") in (None, "BPE") and model.get("continuing_subword_prefix"):
+                    raise InputError(
+                        f"{folder}: its tokenizer.json has a continuing_subword_prefix, which no GPT-2 has"
+                    )
                 tokenizer = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
             elif (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file():
                 files = (str(folder / name) for name in ("vocab.json", "merges.txt"))
@@ -101,6 +106,9 @@ class HFTokenizer(Tokenizer):
                 )
             tokenizer.no_truncation()
             tokenizer.no_padding()
+            largest = max(tokenizer.get_vocab(with_added_tokens=True).values(), default=-1)
+            if not 0 <= largest < vocab_size:
+                raise InputError(f"{folder}: its tokenizer has {largest + 1} tokens, config.json says {vocab_size}")
             eot = tokenizer.token_to_id(END_OF_TEXT)
             config = folder / "config.json"
             named = json.loads(config.read_text(encoding="utf-8")).get("eos_token_id") if config.is_file() else None

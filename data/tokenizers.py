@@ -247,6 +247,8 @@ def load_tokenizer(folder: Path) -> CharTokenizer | BPETokenizer:
         if tokenizer.vocab_size != meta["vocab_size"]:
             raise ValueError(f"it holds {tokenizer.vocab_size} tokens and not {meta['vocab_size']}")
         for name, digest in meta.get("files", {}).items():  # for other programs
+            if Path(name).name != name:
+                raise ValueError(f"it names a file of another folder, {name!r}")
             file = folder / name
             if hashlib.sha256(read_bytes(file)).hexdigest() != digest:
                 raise ValueError("its checksum does not match")

@@ -8,6 +8,7 @@ import dataclasses
 import hashlib
 import json
 import re
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,8 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from data.fetch import PATIENCE, TIMEOUT, reason, within
-from errors import InputError
-from files import sha256
+from errors import InputError, printable
+from experiment.config import LARGEST
+from files import read_bytes, sha256
 from model.config import ModelConfig
 
 if TYPE_CHECKING:  # they import torch, which a mistake in the config need not wait for
@@ -141,6 +143,11 @@ def open_pretrained(path: str) -> Pretrained:
         vocab_size = values.get("vocab_size", GPT2_VOCABULARY)
         if type(vocab_size) is not int or vocab_size < 1:
             raise ValueError(f"vocab_size is {vocab_size!r}, not a number above 0")
+        sizes = {"n_layer": config.n_layer, "n_embd": config.n_embd, "n_positions": config.block_size}
+        limits = {"n_positions": LARGEST["model.block_size"], "vocab_size": LARGEST["data.vocab_size"]}
+        for name, size in {**sizes, "vocab_size": vocab_size}.items():
+            if size > (limit := limits.get(name) or LARGEST[f"model.{name}"]):
+                raise ValueError(f"{name} is {size}, more than {limit:,}")
     except ValueError as error:
         raise InputError(f"{folder / 'config.json'}: {error}") from None
     return Pretrained(path, folder, config, vocab_size)
@@ -162,6 +169,8 @@ def load_pretrained(
     Raises:
         InputError: a head count does not divide its width, or its weights do not fit its config.
     """
+    import torch
+
     from model.gpt import GPT
 
     heads = sorted(set(n_head or [source.config.n_head]))
@@ -170,8 +179,10 @@ def load_pretrained(
             raise InputError(f"n_head {count} does not divide n_embd {source.config.n_embd} of {source.name}")
     if warning := other_split(source, heads):
         say(warning)
-    model = GPT(dataclasses.replace(source.config, attention=core), source.vocab_size, heads)
     tensors = source.tensors()
+    with torch.device("meta"):  # shapes without data: what does not fit its config takes no memory
+        source.put(GPT(source.config, source.vocab_size, heads[:1]), 0, tensors)
+    model = GPT(dataclasses.replace(source.config, attention=core), source.vocab_size, heads)
     for run in range(len(heads)):
         source.put(model, run, tensors)
     return model.eval()
@@ -236,10 +247,12 @@ def has_tokenizer(folder: Path) -> bool:
 def read_json(path: Path) -> dict:
     """A JSON object from a file. Raises InputError."""
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = json.loads(read_bytes(path).decode("utf-8"))
     except FileNotFoundError:
         raise InputError(f"{path}: missing") from None
-    except ValueError:
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+    except (ValueError, RecursionError):
         raise InputError(f"{path}: not JSON") from None
     if not isinstance(values, dict):
         raise InputError(f"{path}: not a JSON object")
@@ -255,8 +268,8 @@ def _good_checkpoint(folder: Path) -> Path:
         try:
             verify(checkpoint)
             return checkpoint
-        except ValueError:
-            continue
+        except ValueError as error:
+            print(printable(f"{checkpoint}: {error}; passed over"), file=sys.stderr)
     raise InputError(f"{folder / 'checkpoints'}: no undamaged checkpoint")
 
 

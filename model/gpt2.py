@@ -104,7 +104,7 @@ def model_config(config: Mapping) -> ModelConfig:
     if config.get("n_inner") not in (None, 4 * sizes["n_embd"]):
         raise ValueError(f"n_inner is {config['n_inner']!r}, only 4 n_embd = {4 * sizes['n_embd']} can be loaded")
     activation = config.get("activation_function", "gelu_new")
-    if activation not in ACTIVATIONS:
+    if not isinstance(activation, str) or activation not in ACTIVATIONS:
         raise ValueError(f"activation_function is {activation!r}, only {', '.join(ACTIVATIONS)} can be loaded")
     return ModelConfig(
         n_layer=sizes["n_layer"],

@@ -74,6 +74,19 @@ def test_an_address_gives_the_file_byte_for_byte_and_is_asked_once(server):
     assert server.asked == ["/text.txt"]
 
 
+def test_a_damaged_copy_in_the_cache_is_fetched_again_and_that_is_said(server, cache, capsys):
+    address = f"{server.address}/text.txt"
+    file = download(address)
+    held = file.read_bytes()
+    for content in (held[:-1], held.replace(held[:1], b"#", 1)):
+        file.write_bytes(content)
+        assert download(address).read_bytes() == held
+        assert f"the copy of {address}" in capsys.readouterr().err
+    file.with_suffix(".json").unlink()
+    assert download(address).read_bytes() == held
+    assert server.asked == ["/text.txt"] * 4
+
+
 def test_a_copy_on_this_machine_is_the_same_corpus(server, tmp_path):
     (tmp_path / "copy.txt").write_bytes(TEXT.encode())
     there = prepare(text(f"{server.address}/text.txt", tokenizer="char"))
