@@ -6,7 +6,6 @@ it ends with the same bits.
 
 import ctypes
 import os
-import statistics
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -138,12 +137,13 @@ def _attention_seconds(dtype: torch.dtype) -> float:
 
 
 def _seconds(work: Callable[[], object]) -> float:
+    """The fastest of many calls: what else the machine does can only slow one down."""
     times = []
-    for _ in range(7):
+    for _ in range(30):
         began = time.perf_counter()
         work()
         times.append(time.perf_counter() - began)
-    return statistics.median(times[2:])
+    return min(times)
 
 
 def keep_freed_memory() -> None:
