@@ -7,17 +7,23 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from collections import Counter
 from pathlib import Path
 
 import yaml
 from safetensors.torch import load_file
+from tqdm import tqdm
 
 import compare
 import errors
 import sample
 import train
 from experiment.folder import Experiment
+
+# by default the bars share a semaphore with forks of this process: one that is killed would keep it for ever
+tqdm.set_lock(threading.RLock())
+tqdm.monitor_interval = 0
 
 ROOT = Path(__file__).parent.parent.parent
 MODULES = {"train.py": train, "sample.py": sample, "compare.py": compare}

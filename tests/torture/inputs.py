@@ -189,7 +189,7 @@ def inputs(folder: Path, number: int, tally: Tally, deadline: float, least: int)
     while done < least or time.monotonic() < deadline:
         for strategy, share in SHARES:
             number += 1
-            done += _draw(strategy(), number, max(1, round(share * least)), folder, tally)
+            done += _draw(strategy(), number, max(1, round(share * least / 5)), folder, tally)
 
 
 def _draw(strategy: st.SearchStrategy[Case], number: int, count: int, folder: Path, tally: Tally) -> int:
