@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from errors import ArgumentParser, InputError, guard, printable
+from errors import ArgumentParser, InputError, guard, log_to, printable
 
 if TYPE_CHECKING:  # they take seconds to import
-    from analysis.report import Part
+    from analysis.report.html import Part
     from analysis.runs import Study
 
 EPILOG = """\
@@ -57,11 +57,12 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str]) -> None:
     """Compare, print and write. Raises InputError for folders that are no experiments and an H that was not run."""
     options = parser().parse_args(argv)
+    log_to(sys.stderr)  # what is being worked on: stdout is the result's
     from analysis.collect import collect
-    from analysis.figures import save_pictures
-    from analysis.report import write_report
+    from analysis.report.figures import save_pictures
+    from analysis.report.html import write_report
+    from analysis.report.terminal import report_text
     from analysis.summary import summarize
-    from analysis.text import report_text
     from experiment.folder import refuse_links
     from experiment.pretrained import looks_pretrained
     from files import make_folder, write_json
@@ -104,18 +105,18 @@ def main(argv: Sequence[str]) -> None:
 
 def part(study: "Study", summary: dict, options: argparse.Namespace, suffix: str, studies: int) -> "Part":
     """One study's part of the report. suffix: ends every id, where there are several studies."""
-    from analysis.curves import curves_section
-    from analysis.measures import sections
-    from analysis.report import LOOK_BYTES, Part, facts
+    from analysis.report.curves import curves_section
+    from analysis.report.html import LOOK_BYTES, Part, facts
+    from analysis.report.measured import sections
     from experiment.folder import Experiment
 
     experiments = [Experiment.open(folder) for folder in study.folders]
-    shared = {"device": options.device, "say": say}
+    shared = {"device": options.device}
     found = sections(study, experiments, reference=options.reference, quick=options.quick, suffix=suffix, **shared)
     curves = curves_section(study, suffix)
     seen, why = None, "Left out by --quick: the attention explorer and samples have to run the networks."
     if not options.quick:
-        from analysis.look import CannotLook, look
+        from analysis.report.viewer import CannotLook, look
 
         try:
             seen, why = look(study, experiments, LOOK_BYTES // studies, **shared), None
@@ -127,18 +128,18 @@ def part(study: "Study", summary: dict, options: argparse.Namespace, suffix: str
 
 def show_pretrained(paths: Sequence[str], options: argparse.Namespace, command: str) -> None:
     """The heads of GPT-2s in Hugging Face format, for which there is no sweep to compare."""
-    from analysis.figures import save_pictures
-    from analysis.pretrained import pretrained_part
-    from analysis.report import LOOK_BYTES, write_report
+    from analysis.report.figures import save_pictures
+    from analysis.report.html import LOOK_BYTES, write_report
+    from analysis.report.pretrained import pretrained_part
     from experiment.folder import refuse_links
-    from experiment.table import columns
     from files import make_folder, write_json
+    from training.table import columns
 
     if options.out:
         make_folder(Path(options.out), "--out")
     share = LOOK_BYTES // len(paths)
     parts = [
-        pretrained_part(path, options.device, options.quick, f"-{number}" if len(paths) > 1 else "", say, share)
+        pretrained_part(path, options.device, options.quick, f"-{number}" if len(paths) > 1 else "", share)
         for number, path in enumerate(paths, 1)
     ]
     out = Path(options.out) if options.out else Path("runs") / f"heads-{parts[0].summary['name'].split('/')[-1]}"
@@ -158,11 +159,6 @@ def show_pretrained(paths: Sequence[str], options: argparse.Namespace, command: 
             for table in section.tables:
                 print(printable("\n" + columns(table.head, table.rows) + "\n"))
     print(printable(f"Wrote {out / 'report.html'}, report.json and figures/"))
-
-
-def say(text: str) -> None:
-    """What is being worked on goes to stderr: stdout is the result's."""
-    print(printable(text), file=sys.stderr)
 
 
 if __name__ == "__main__":

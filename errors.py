@@ -6,14 +6,36 @@ Exit status, the same for train.py, sample.py and compare.py:
 
 import argparse
 import errno
+import logging
 import sys
 from collections.abc import Callable, Sequence
-from typing import NoReturn
+from typing import NoReturn, TextIO
 
 
 def printable(text: str) -> str:
     """The text with control characters and half surrogates shown as escapes, so that a terminal obeys none of them."""
     return "".join(c if c == "\n" or c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+class _Handler(logging.Handler):
+    """Writes a record's message as a line of text above whatever tqdm bar is drawn."""
+
+    def __init__(self, stream: TextIO):
+        super().__init__()
+        self.stream = stream
+
+    def emit(self, record: logging.LogRecord) -> None:
+        from tqdm import tqdm
+
+        text = record.getMessage()
+        tqdm.write(printable(f"warning: {text}" if record.levelno >= logging.WARNING else text), file=self.stream)
+
+
+def log_to(stream: TextIO) -> None:
+    """Let the project's messages be lines on `stream`, and no other library's."""
+    log = logging.getLogger("headcount")
+    log.handlers = [_Handler(stream)]
+    log.setLevel(logging.INFO)
 
 
 class InputError(Exception):

@@ -58,6 +58,7 @@ def main(argv: Sequence[str]) -> None:
     args = parser().parse_args(argv)
     check(args)
     prompt = _prompt(args.prompt)
+    errors.log_to(sys.stderr)
 
     from tqdm import tqdm
 
@@ -79,8 +80,6 @@ def main(argv: Sequence[str]) -> None:
             greedy=args.greedy,
             progress=bar.update,
         )
-    for note in samples.notes:
-        print(errors.printable(f"sample.py: {note}"), file=sys.stderr)
     if args.json:
         print(json.dumps(samples.as_dict(), ensure_ascii=False, indent=2))
     else:

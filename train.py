@@ -36,18 +36,14 @@ def main(argv: Sequence[str]) -> None:
 
         print(description(config))
         return
-    from tqdm import tqdm
+    from training.loggers import Loggers
+    from training.run import train_experiment
+    from training.table import result_table
 
-    from experiment.loggers import Loggers
-    from experiment.run import train_experiment
-    from experiment.table import result_table
-
-    def say(text: str) -> None:
-        tqdm.write(errors.printable(text), file=sys.stdout)
-
-    loggers = Loggers([name.strip() for name in options.log.split(",") if name.strip()], say)
+    errors.log_to(sys.stdout)
+    loggers = Loggers([name.strip() for name in options.log.split(",") if name.strip()])
     try:
-        experiment = train_experiment(config, path, options.device, say, loggers)
+        experiment = train_experiment(config, path, options.device, loggers)
     finally:
         loggers.finish(lambda: _pictures(path))
     print(f"\n{result_table(experiment)}\n")
@@ -58,9 +54,9 @@ def main(argv: Sequence[str]) -> None:
 def _pictures(path: Path) -> list[Path]:
     """compare.py's figures of the experiment, as PNG; none where no run is finished."""
     from analysis.collect import collect
-    from analysis.curves import curves_section
-    from analysis.figures import save_pictures
-    from analysis.measures import sections
+    from analysis.report.curves import curves_section
+    from analysis.report.figures import save_pictures
+    from analysis.report.measured import sections
     from experiment.folder import Experiment
 
     study = collect([path])[0][0]

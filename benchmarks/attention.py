@@ -11,10 +11,10 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.common import finish, interleaved, parser, seconds, start, table
-from experiment.kernel import have_kernel
-from experiment.speed import keep_freed_memory
 from model.attention import attend
-from model.cpu import attend_stack
+from model.fast.build import have_kernel
+from model.fast.cpu import attend_stack
+from training.settings import keep_freed_memory
 
 
 def main() -> None:

@@ -12,7 +12,7 @@ from types import ModuleType
 
 import torch
 
-from experiment.device import device_name, pick_device
+from machine import device_name, pick_device
 
 
 def parser(description: str, **defaults: int) -> argparse.ArgumentParser:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from benchmarks.common import finish, parser, start, table
 from data.config import DataConfig
-from data.packed import prepare
+from data.dataset import prepare
 from data.tales import stories
 
 TOLD = 5_000

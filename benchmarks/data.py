@@ -12,7 +12,7 @@ from pathlib import Path
 from benchmarks.common import finish, parser, spread, start, table
 from data.batches import batch
 from data.config import DataConfig
-from data.packed import prepare
+from data.dataset import prepare
 
 
 def main() -> None:

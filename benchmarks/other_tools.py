@@ -18,8 +18,8 @@ import torch
 
 from data.tales import stories
 from errors import InputError, WorkError, guard
-from experiment import load
 from experiment.loaded import LoadedRun
+from headcount import load
 
 CLOSE = 1e-4
 TEXTS = 8

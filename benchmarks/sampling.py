@@ -10,12 +10,12 @@ from collections.abc import Callable
 import torch
 
 from benchmarks.common import finish, interleaved, load_nanogpt, parser, seconds, spread, start, table
-from experiment.kernel import load_kernel
-from experiment.speed import keep_freed_memory
 from model.config import ModelConfig
+from model.fast.build import load_kernel
 from model.generate import generate
 from model.gpt import GPT
 from model.gpt2 import gpt2_config, gpt2_tensors
+from training.settings import keep_freed_memory
 
 
 def main() -> None:

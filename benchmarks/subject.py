@@ -15,14 +15,14 @@ import torch
 import yaml
 
 from benchmarks.common import synchronize
-from data.packed import Dataset
+from data.dataset import Dataset
 from data.tokenizers import CharTokenizer
 from experiment.config import Config, SweepConfig, TrainConfig
-from experiment.device import pick_device
 from experiment.folder import Experiment
-from experiment.speed import choose, keep_freed_memory
-from experiment.training import Stack
+from machine import pick_device
 from model.config import ModelConfig
+from training.loop import Stack
+from training.settings import choose, keep_freed_memory
 
 
 @dataclass

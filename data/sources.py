@@ -25,7 +25,7 @@ from data.config import DataConfig, kind_of
 from data.tokenizers import pieces
 from errors import InputError
 
-TALES_SOURCE = ("tales", "tales_grammar", "tales_lexicon", "tales_templates")  # the files that shape a story
+TALES_SOURCE = ("__init__", "grammar", "lexicon", "templates")  # the files that shape a story
 KEPT_STORIES = 50_000  # about 80 MB; telling a story takes longer than all else that is done to it
 BLOCK = 1 << 20  # bytes read at a time
 
@@ -119,7 +119,7 @@ def open_corpus(config: DataConfig) -> Corpus:
     if config.source == "tales":
         if config.n_stories < 2:
             raise InputError(f"data.n_stories: {config.n_stories} is too few to train and validate on; at least 2")
-        source = [digest(Path(__file__).with_name(f"{name}.py")) for name in TALES_SOURCE]
+        source = [digest(Path(__file__).with_name("tales") / f"{name}.py") for name in TALES_SOURCE]
         return Tales(config.n_stories, fingerprint(source))
     if config.source == "package":
         return _read_through(_package(config.path), config.path, skip_not_utf8=True)

@@ -5,9 +5,9 @@ Only safetensors and JSON are read back.
 """
 
 import json
+import logging
 import shutil
 import typing
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -17,11 +17,13 @@ from torch import Tensor
 
 from errors import InputError, WorkError
 from experiment.folder import LINE, METRICS, Run, checkpoint_iteration, proven, refuse_links
-from experiment.optimizer import StackedAdamW
 from experiment.shapes import require
 from files import link_or_copy, read_bytes, read_sealed, remove_folder, sha256, write_folder, write_json, write_sealed
 from model.gpt import GPT
 from model.gpt2 import gpt2_config, gpt2_tensors, load_gpt2_tensors
+from training.optimizer import StackedAdamW
+
+log = logging.getLogger("headcount")
 
 KEEP = 2
 WEIGHTS, AVERAGES = "model.safetensors", "optimizer.safetensors"
@@ -74,7 +76,7 @@ def inside(run: Run) -> None:
     refuse_links(run.path, run.path / "checkpoints")
 
 
-def restore(run: Run, iteration: int, say: Callable[[str], object] = print) -> None:
+def restore(run: Run, iteration: int) -> None:
     """Make the run's own files those of its checkpoint of step `iteration`, its newest good one, where they are not."""
     inside(run)
     _forget_newer(run, iteration)
@@ -86,7 +88,7 @@ def restore(run: Run, iteration: int, say: Callable[[str], object] = print) -> N
         file = run.path / name
         if file.is_file() and not file.is_symlink() and file.read_bytes() == content:
             continue
-        say(f"{file}: not that of {folder.name}; put back")
+        log.warning(f"{file}: not that of {folder.name}; put back")
         if name == "config.json":
             write_json(file, config)
         else:  # metrics grow: never a link
@@ -119,7 +121,7 @@ def verify(folder: Path) -> State:
     return state
 
 
-def good_iterations(run: Run, say: Callable[[str], object] = print) -> dict[int, State]:
+def good_iterations(run: Run) -> dict[int, State]:
     """The steps of which the run has an undamaged checkpoint, newest first, with their states.
 
     Raises:
@@ -131,15 +133,15 @@ def good_iterations(run: Run, say: Callable[[str], object] = print) -> dict[int,
         try:
             good[checkpoint_iteration(folder)] = verify(folder)
         except ValueError as error:
-            say(f"{folder}: {error}; passed over")
+            log.warning(f"{folder}: {error}; passed over")
     if checkpoints and not good:
         raise InputError(f"{run.path / 'checkpoints'}: every checkpoint is damaged; remove {run.path} to start it over")
     return good
 
 
-def load_weights(run: Run, say: Callable[[str], object] = print) -> tuple[State, dict[str, Tensor]] | None:
+def load_weights(run: Run) -> tuple[State, dict[str, Tensor]] | None:
     """Where the run stands and its weights (GPT-2's names), of the newest good checkpoint; None where it has none."""
-    for iteration, state in good_iterations(run, say).items():
+    for iteration, state in good_iterations(run).items():
         return state, load_file(_folder(run, iteration) / WEIGHTS)
     return None
 

@@ -6,9 +6,9 @@ import torch
 
 from data.config import TIKTOKEN_SIZES
 from experiment.config import Config
-from experiment.table import columns
 from model.describe import Step, flops_per_token, parameter_table, score_bytes, trace_attention
 from model.gpt import GPT
+from training.table import columns
 
 
 def description(config: Config) -> str:
@@ -81,6 +81,6 @@ def _vocab_size(config: Config) -> int:
         return config.data.vocab_size
     if config.data.tokenizer in TIKTOKEN_SIZES:
         return TIKTOKEN_SIZES[config.data.tokenizer]
-    from data.packed import prepare
+    from data.dataset import prepare
 
     return prepare(config.data).tokenizer.vocab_size

@@ -1,4 +1,4 @@
-"""An experiment's runs from Python: weights, tokenizer, text and measurements. See `experiment.load`."""
+"""An experiment's runs from Python: weights, tokenizer, text and measurements. See `headcount.load`."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -9,14 +9,14 @@ import torch
 from torch import Tensor
 
 from data.tokenizers import Tokenizer, load_tokenizer
-from experiment.device import pick_device
 from experiment.folder import Experiment, Run
-from experiment.memory import require_room_to_sample
 from experiment.pretrained import Pretrained, load_pretrained, looks_pretrained, open_pretrained
 from experiment.samples import document_start, load_stack
+from machine import pick_device
 from model.config import ModelConfig
 from model.generate import generate
 from model.gpt import GPT
+from training.memory import require_room_to_sample
 
 
 @dataclass(eq=False)
@@ -37,7 +37,7 @@ class LoadedRun:
         """The newest weights, with the explicit attention core, whose every named point hooks can see."""
         if isinstance(self.source, Pretrained):
             return load_pretrained(self.source, [self.n_head], core="explicit").to(self.device)
-        return load_stack([self.source], replace(self.config, attention="explicit"), self.device, print)
+        return load_stack([self.source], replace(self.config, attention="explicit"), self.device)
 
     def generate(
         self,
@@ -112,7 +112,7 @@ class Runs(Mapping[str, LoadedRun]):
 
     @classmethod
     def open(cls, path: str | Path, device: str = "auto") -> "Runs":
-        """See `experiment.load`."""
+        """See `headcount.load`."""
         where = pick_device(device)
         if looks_pretrained(str(path)):
             source = open_pretrained(str(path))

@@ -7,9 +7,10 @@ its weights are then those of its newest undamaged checkpoint.
 import dataclasses
 import hashlib
 import json
+import logging
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -24,6 +25,8 @@ from model.config import ModelConfig
 if TYPE_CHECKING:  # they import torch, which a mistake in the config need not wait for
     from data.tokenizers import Tokenizer
     from model.gpt import GPT
+
+log = logging.getLogger("headcount")
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 HUB_FILES = ["config.json", "model*.safetensors", INDEX, "tokenizer*.json", "vocab.json", "merges.txt"]
@@ -96,8 +99,8 @@ class Pretrained:
 
         OpenAI's where there is no file and the vocabulary has the size of GPT-2's.
         """
-        from data.hf_tokenizer import HFTokenizer
         from data.tokenizers import BPETokenizer, load_tokenizer
+        from data.tokenizers.huggingface import HFTokenizer
 
         own = self.folder.parent / "tokenizer"
         if (self.folder / "checkpoints").is_dir() and own.is_dir():
@@ -161,9 +164,7 @@ def put_pretrained(path: str, model: "GPT") -> None:
         source.put(model, run, tensors)
 
 
-def load_pretrained(
-    source: Pretrained, n_head: Sequence[int] | None = None, say: Callable[[str], object] = print, core: str = "sdpa"
-) -> "GPT":
+def load_pretrained(source: Pretrained, n_head: Sequence[int] | None = None, core: str = "sdpa") -> "GPT":
     """The GPT-2 as a stack with one run for each head count (None: its own alone), ready to look at.
 
     Raises:
@@ -178,7 +179,7 @@ def load_pretrained(
         if count < 1 or source.config.n_embd % count:
             raise InputError(f"n_head {count} does not divide n_embd {source.config.n_embd} of {source.name}")
     if warning := other_split(source, heads):
-        say(warning)
+        log.warning(warning)
     tensors = source.tensors()
     with torch.device("meta"):  # shapes without data: what does not fit its config takes no memory
         source.put(GPT(source.config, source.vocab_size, heads[:1]), 0, tensors)

@@ -1,8 +1,9 @@
 """Sampled text of all head counts: drawn at once from one stack, laid side by side, its relations counted."""
 
+import logging
 import textwrap
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 
 import torch
 
@@ -10,22 +11,24 @@ from data.tales import Check, check
 from data.tokenizers import Tokenizer, load_tokenizer
 from errors import InputError
 from experiment import checkpoint
-from experiment.device import pick_device
 from experiment.folder import Experiment, Run
-from experiment.kernel import have_kernel
-from experiment.memory import require_room_to_sample
 from experiment.pretrained import load_pretrained, looks_pretrained, open_pretrained
 from experiment.sweep import RunSpec
+from machine import pick_device
 from model.config import ModelConfig
+from model.fast.build import have_kernel
 from model.generate import generate
 from model.gpt import GPT
 from model.gpt2 import load_gpt2_tensors
+from training.memory import require_room_to_sample
+
+log = logging.getLogger("headcount")
 
 NARROWEST = 28
 """Characters that a column of text needs; where the terminal has less for each H, the texts stand below each other."""
 
 
-def load_stack(runs: Sequence[Run], config: ModelConfig, device: torch.device, say: Callable[[str], object]) -> GPT:
+def load_stack(runs: Sequence[Run], config: ModelConfig, device: torch.device) -> GPT:
     """The runs' newest weights as one stack, ready to look at.
 
     Raises:
@@ -33,14 +36,14 @@ def load_stack(runs: Sequence[Run], config: ModelConfig, device: torch.device, s
     """
     model = None
     for place, run in enumerate(runs):
-        found = checkpoint.load_weights(run, say)
+        found = checkpoint.load_weights(run)
         if found is None:
             raise InputError(f"{run.path}: not trained yet; run train.py with its config first")
         state, tensors = found
         if state.diverged is not None:
-            say(f"{run.name} diverged at iteration {state.diverged}: these are its last finite weights")
+            log.warning(f"{run.name} diverged at iteration {state.diverged}: these are its last finite weights")
         elif not run.finished:
-            say(f"{run.name} is unfinished: iteration {state.iteration} of {run.max_iters}")
+            log.warning(f"{run.name} is unfinished: iteration {state.iteration} of {run.max_iters}")
         if model is None:
             model = GPT(config, tensors["transformer.wte.weight"].shape[0], [other.n_head for other in runs])
         load_gpt2_tensors(model, place, tensors)
@@ -58,7 +61,6 @@ class Samples:
     relations: list[Check] | None
     """For tales: relations kept and broken in all samples of a run."""
     settings: dict
-    notes: list[str] = field(default_factory=list)
 
     @classmethod
     def draw(
@@ -80,23 +82,22 @@ class Samples:
         `n_head`, or its own head count's alone. A prompt of None or "" is the start of a document. `settings`:
         generate's seed, temperature, top_k, top_p, greedy. Raises InputError.
         """
-        notes: list[str] = []
         tales = False
         if looks_pretrained(path):
             source = open_pretrained(path)
             if run_seed is not None:
                 raise InputError(f"--run_seed {run_seed}: {path} is one GPT-2, with no seeds to choose from")
-            model = load_pretrained(source, n_head, notes.append).to(pick_device(device))
+            model = load_pretrained(source, n_head).to(pick_device(device))
             runs = [Run(source.folder, RunSpec(source.folder.name, heads, 0, 0.0, 0.0), 0) for heads in model.n_head]
             tokenizer = source.tokenizer()
         else:
             experiment = Experiment.open(path)
             chosen = experiment.select(n_head, run_seed)
             runs = list({run.n_head: run for run in reversed(chosen)}.values())[::-1]  # the first of each head count
-            model = load_stack(runs, experiment.config.model, pick_device(device), notes.append)
+            model = load_stack(runs, experiment.config.model, pick_device(device))
             tokenizer = load_tokenizer(experiment.path / "tokenizer")
             tales = experiment.config.data.source == "tales"
-        if model.wte.weight.device.type == "cpu" and have_kernel(notes.append):
+        if model.wte.weight.device.type == "cpu" and have_kernel():
             model.use_cpu_kernel()
         tokens = tokenizer.encode(prompt) if prompt else document_start(tokenizer)
         require_room_to_sample(model, num_samples, max_new_tokens)
@@ -106,7 +107,7 @@ class Samples:
         texts = [[_text(tokenizer, sample) for sample in run] for run in generated.tolist()]
         relations = [_add(check((prompt or "") + text) for text in of_run) for of_run in texts] if tales else None
         settings |= {"num_samples": num_samples, "max_new_tokens": max_new_tokens}
-        return cls(prompt or "", runs, texts, relations, settings, notes)
+        return cls(prompt or "", runs, texts, relations, settings)
 
     def as_dict(self) -> dict:
         """Plain values: prompt, settings, and for each run its n_head, seed, texts and relations."""

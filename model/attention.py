@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from model.cpu import attend_stack
+from model.fast.cpu import attend_stack
 from model.layers import Dropout, Linear
 
 POINTS = ("q", "k", "v", "scores", "pattern", "z", "out")

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from model.attention import Cache, CausalMHA
 from model.config import ModelConfig
-from model.cpu import StackCache
+from model.fast.cpu import StackCache
 from model.layers import Dropout, Embedding, LayerNorm, Linear
 
 
@@ -134,7 +134,7 @@ class GPT(nn.Module):
             block.attn.core_dtype = dtype
 
     def use_cpu_kernel(self) -> None:
-        """Attend to all runs in one call by model.cpu, whose library must be loaded, whatever config says.
+        """Attend to all runs in one call by model.fast.cpu, whose library must be loaded, whatever config says.
 
         Not where attention patterns are dropped from: there each H is attended by itself.
         """

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from model.cpu import few_rows, multiply_few
+from model.fast.cpu import few_rows, multiply_few
 
 
 class Linear(nn.Module):

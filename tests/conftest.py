@@ -1,6 +1,7 @@
 """Shared by the tests: a cache folder of their own, one thread (the models are tiny), and one small trained sweep."""
 
 import dataclasses
+import logging
 import os
 import tempfile
 from pathlib import Path
@@ -14,8 +15,8 @@ torch.set_num_threads(1)
 from data.config import DataConfig  # noqa: E402
 from experiment.config import Config, SweepConfig, TrainConfig  # noqa: E402
 from experiment.folder import Experiment  # noqa: E402
-from experiment.run import train_experiment  # noqa: E402
 from model.config import ModelConfig  # noqa: E402
+from training.run import train_experiment  # noqa: E402
 
 
 def small_config(model=None, sweep=None, data=None, **train) -> Config:
@@ -41,10 +42,18 @@ def small_config(model=None, sweep=None, data=None, **train) -> Config:
     )
 
 
+@pytest.fixture(autouse=True)
+def messages(caplog) -> None:
+    """What is said is collected (caplog.messages), and no program's handler outlives its test."""
+    caplog.set_level(logging.INFO, "headcount")
+    yield
+    logging.getLogger("headcount").handlers.clear()
+
+
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory) -> Experiment:
     """A small sweep over tales, trained to the end: H in 1, 4 and seeds 0, 1. Not to be changed."""
-    return train_experiment(small_config(), tmp_path_factory.mktemp("trained") / "small", "cpu", say=lambda text: None)
+    return train_experiment(small_config(), tmp_path_factory.mktemp("trained") / "small", "cpu")
 
 
 def config_yaml(config: Config) -> str:

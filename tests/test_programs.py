@@ -117,9 +117,9 @@ def test_columns_in_a_wide_terminal_and_blocks_in_a_narrow_one(capsys, trained, 
 
 def test_sampling_from_an_unfinished_run_says_so(capsys, tmp_path):
     from experiment.folder import Experiment
-    from experiment.run import train_experiment
+    from training.run import train_experiment
 
-    experiment = train_experiment(small_config(max_iters=4), tmp_path / "x", "cpu", say=lambda text: None)
+    experiment = train_experiment(small_config(max_iters=4), tmp_path / "x", "cpu")
     Experiment.create(experiment.path, small_config(max_iters=8))
     status, _, err = call(capsys, sample, "sample.py", experiment.path, "--max_new_tokens", 2)
     assert status == 0
@@ -158,12 +158,12 @@ def test_a_mistake_in_sampling_is_named_in_one_line(capsys, trained, arguments, 
 
 
 def test_characters_that_the_tokenizer_cannot_encode_are_named(capsys, tmp_path):
-    from experiment.run import train_experiment
+    from training.run import train_experiment
 
     text = tmp_path / "text.txt"
     text.write_text("to be or not to be\n" * 60)
     config = small_config(data={"source": "text", "path": str(text), "tokenizer": "char"}, max_iters=2)
-    train_experiment(config, tmp_path / "x", "cpu", say=lambda text: None)
+    train_experiment(config, tmp_path / "x", "cpu")
     status, _, err = call(capsys, sample, "sample.py", tmp_path / "x", "--prompt", "to é")
     assert status == 2
     assert "é" in err

@@ -82,7 +82,7 @@ def test_a_second_signal_ends_train_py_at_once_however_long_its_step_takes(tmp_p
 def test_a_signal_is_heard_within_a_long_call(saved):
     """The first one, where nothing would be lost (a step is being compiled), and else the second one."""
     code = (
-        "import torch\nfrom experiment.signals import Signals\n"
+        "import torch\nfrom training.signals import Signals\n"
         "x = torch.ones(12000, 12000)\n"
         "with Signals() as signals:\n"
         f"    signals.nothing_to_save = {'and all is saved' if saved else None!r}\n"
@@ -103,7 +103,7 @@ def test_a_signal_is_heard_within_a_long_call(saved):
 
 def test_a_second_signal_ends_at_once(tmp_path):
     code = (
-        "import time\nfrom experiment.signals import Signals\n"
+        "import time\nfrom training.signals import Signals\n"
         "with Signals() as signals:\n"
         "    print('ready', flush=True)\n"
         "    while not signals.received: time.sleep(0.01)\n"

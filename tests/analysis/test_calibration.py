@@ -5,8 +5,8 @@ import pytest
 from scipy import stats
 
 from analysis.statistics import compare
-from experiment.run import train_experiment
 from tests.conftest import small_config
+from training.run import train_experiment
 
 TRIALS, SEEDS = 1000, 16
 
@@ -21,7 +21,7 @@ def losses(tmp_path_factory) -> np.ndarray:
         eval_interval=30,
         checkpoint_interval=30,
     )
-    experiment = train_experiment(config, tmp_path_factory.mktemp("calibration") / "aa", "cpu", say=lambda text: None)
+    experiment = train_experiment(config, tmp_path_factory.mktemp("calibration") / "aa", "cpu")
     return np.array([run.metrics()[-1]["val_loss"] for run in experiment.runs])
 
 

@@ -4,8 +4,8 @@ import math
 
 import pytest
 
-from analysis.curves import loss_curves, training_curves
-from analysis.figures import curves, loss_by_heads, relation_loss_by_heads, save, style
+from analysis.report.curves import loss_curves, training_curves
+from analysis.report.figures import curves, loss_by_heads, relation_loss_by_heads, save, style
 from tests.analysis.synthetic import run, sweep
 
 

@@ -10,7 +10,7 @@ import transformers
 
 import compare
 import errors
-from analysis.pretrained import ABLATION_STORIES, STORIES
+from analysis.report.pretrained import ABLATION_STORIES, STORIES
 from data.tales import stories
 
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from analysis.ablation import ablate
-from analysis.heads import induction_scores, measure_heads, query_key_ranks
+from analysis.measure.ablation import ablate
+from analysis.measure.heads import induction_scores, measure_heads, query_key_ranks
 from model.config import ModelConfig
 from model.gpt import GPT
 
@@ -106,7 +106,7 @@ def test_padding_and_the_size_of_batches_change_nothing(monkeypatch):
     padded, valid = torch.cat([x, x[:2]]), torch.ones(8, x.shape[1], dtype=torch.bool)
     valid[6:] = False
     whole = measure_heads(model, x, valid[:6])
-    monkeypatch.setattr("analysis.heads.PATTERN_ELEMENTS", 1)
+    monkeypatch.setattr("analysis.measure.heads.PATTERN_ELEMENTS", 1)
     assert measure_heads(model, padded, valid)["entropy"] == [pytest.approx(layer) for layer in whole["entropy"]]
 
 

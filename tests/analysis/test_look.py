@@ -8,15 +8,15 @@ import pytest
 import torch
 
 from analysis.collect import collect
-from analysis.look import LENGTH, PASSAGES, CannotLook, cut, fit, look, pack, patterns
-from data.packed import prepare
+from analysis.report.viewer import LENGTH, PASSAGES, CannotLook, cut, fit, look, pack, patterns
+from data.dataset import prepare
 from experiment.samples import Samples, load_stack
 
 
 @pytest.fixture(scope="module")
 def seen(trained):
     (study,), _ = collect([trained.path])
-    return look(study, [trained], 10**6, "cpu", lambda text: None)
+    return look(study, [trained], 10**6, "cpu")
 
 
 def unpack(text: str, heads: int, length: int) -> np.ndarray:
@@ -33,7 +33,7 @@ def test_patterns_are_the_softmax_of_the_networks_own_queries_and_keys(trained, 
     tokens = cut(prepare(trained.config.data), PASSAGES, trained.config.model.block_size)[1]
     for shown, run in zip(seen["runs"], (trained.runs[0], trained.runs[2]), strict=True):
         assert (shown["name"], shown["n_head"]) == (run.name, run.n_head)
-        model = load_stack([run], trained.config.model, torch.device("cpu"), lambda text: None)
+        model = load_stack([run], trained.config.model, torch.device("cpu"))
         attention = model.h[0].attn
         with torch.no_grad():
             x = model.wte(torch.from_numpy(tokens)[None, None]) + model.wpe.weight[:, None, : len(tokens)]
@@ -85,17 +85,17 @@ def test_packing_keeps_the_ends_of_the_scale():
 
 
 def test_hooks_are_gone_after_looking(trained):
-    model = load_stack(trained.runs[:1], trained.config.model, torch.device("cpu"), lambda text: None)
+    model = load_stack(trained.runs[:1], trained.config.model, torch.device("cpu"))
     patterns(model, torch.zeros(4, dtype=torch.long))
     assert not model.h[0].attn.pattern._forward_hooks
 
 
 def test_no_weights_and_another_corpus_are_said(trained, monkeypatch):
     (study,), _ = collect([trained.path])
-    monkeypatch.setattr("experiment.checkpoint.load_weights", lambda run, say: None)
+    monkeypatch.setattr("experiment.checkpoint.load_weights", lambda run: None)
     with pytest.raises(CannotLook, match="not trained yet"):
-        look(study, [trained], 10**6, "cpu", lambda text: None)
+        look(study, [trained], 10**6, "cpu")
     (study,), _ = collect([trained.path])
-    monkeypatch.setattr("analysis.look.prepare", lambda config: type("Other", (), {"hash": "0"}))
+    monkeypatch.setattr("analysis.report.viewer.prepare", lambda config: type("Other", (), {"hash": "0"}))
     with pytest.raises(CannotLook, match="no longer the one"):
-        look(study, [trained], 10**6, "cpu", lambda text: None)
+        look(study, [trained], 10**6, "cpu")

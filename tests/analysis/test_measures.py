@@ -6,12 +6,12 @@ import shutil
 import pytest
 import torch
 
-from analysis.cache import cached
 from analysis.collect import collect
-from analysis.cost import peak_allocation
-from analysis.measures import sections
-from analysis.relations import continuation_scores, forced_choice
-from data.packed import prepare
+from analysis.measure.cost import peak_allocation
+from analysis.measure.kept import cached
+from analysis.measure.relations import continuation_scores, forced_choice
+from analysis.report.measured import sections
+from data.dataset import prepare
 from data.tales import Pair
 from experiment.folder import Experiment
 from experiment.samples import load_stack
@@ -27,7 +27,7 @@ def brief(monkeypatch):
         "cost.ROUNDS": 1,
         "cost.SECONDS": 0,
     }.items():
-        monkeypatch.setattr(f"analysis.{name}", value)
+        monkeypatch.setattr(f"analysis.measure.{name}", value)
 
 
 @pytest.fixture(scope="module")
@@ -37,15 +37,13 @@ def folder(trained, tmp_path_factory):
 
 def made(folder, **settings):
     (study,), _ = collect([folder])
-    said = []
-    found = sections(study, [Experiment.open(f) for f in study.folders], say=said.append, **settings)
-    return found, said
+    return sections(study, [Experiment.open(f) for f in study.folders], **settings)
 
 
-def test_every_question_is_answered_once_and_kept(folder):
-    found, said = made(folder)
+def test_every_question_is_answered_once_and_kept(folder, caplog):
+    found = made(folder)
     assert [s.id for s in found] == ["loss", "relations", "cost", "heads", "ablation"]
-    assert any("heads: h04-seed1" in line for line in said)
+    assert any("heads: h04-seed1" in line for line in caplog.messages)
     ids = [part.id for s in found for part in (*s.pictures, *s.tables)]
     assert len(ids) == len(set(ids))
     for section in found:
@@ -54,22 +52,23 @@ def test_every_question_is_answered_once_and_kept(folder):
         assert all(len(row) == len(table.head) for table in section.tables for row in table.rows)
         for picture in section.pictures:
             picture.figure.draw_without_rendering()
-    again, said = made(folder)
-    assert said == []
+    caplog.clear()
+    again = made(folder)
+    assert caplog.messages == []
     assert [s.text for s in again] == [s.text for s in found]
 
 
-def test_quick_runs_no_network_and_a_suffix_ends_every_id(folder):
-    found, said = made(folder, quick=True, suffix="-2")
+def test_quick_runs_no_network_and_a_suffix_ends_every_id(folder, caplog):
+    found = made(folder, quick=True, suffix="-2")
     assert [s.id for s in found] == ["loss-2", "relations-2", "cost-2"]
-    assert said == []
+    assert caplog.messages == []
     assert all(part.id.endswith("-2") for s in found for part in (*s.pictures, *s.tables))
 
 
 def test_another_corpus_is_said_and_not_measured(folder, tmp_path):
     other = shutil.copytree(folder, tmp_path / "other")
     write_sealed(other / "environment.json", Experiment.open(other).environment | {"data_hash": "0"})
-    found, _ = made(other)
+    found = made(other)
     assert [s.id for s in found] == ["loss", "relations", "cost", "unmeasured"]
     assert "no longer the one" in found[-1].text[0]
 
@@ -99,7 +98,7 @@ def test_peak_memory_of_planted_allocations_is_counted():
 def test_a_forced_choice_is_the_likelier_continuation(trained):
     """Independent reference: the probabilities of the tokens multiplied up one at a time."""
     run, tokenizer = trained.runs[0], prepare(trained.config.data).tokenizer
-    model = load_stack([run], trained.config.model, torch.device("cpu"), lambda text: None)
+    model = load_stack([run], trained.config.model, torch.device("cpu"))
     texts = [("Once there", " was a"), ("Once there", " zebra zebra"), ("The", " end.")]
     for (context, end), score in zip(texts, continuation_scores(model, tokenizer, texts), strict=True):
         seen, expected = [tokenizer.eot, *tokenizer.encode(context)], 0.0

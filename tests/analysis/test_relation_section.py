@@ -5,7 +5,7 @@ import json
 import pytest
 from scipy import stats
 
-from analysis.relation_section import relation_section
+from analysis.report.relation_section import relation_section
 from tests.analysis.synthetic import NOISE, run
 
 

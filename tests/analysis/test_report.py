@@ -6,11 +6,11 @@ import re
 
 import pytest
 
-from analysis.loss import loss_section
-from analysis.report import whole
+from analysis.report.html import whole
+from analysis.report.loss import loss_section
+from analysis.report.terminal import report_text, table
 from analysis.runs import Study
 from analysis.summary import summarize
-from analysis.text import report_text, table
 from errors import InputError
 from tests.analysis.synthetic import run, sweep
 

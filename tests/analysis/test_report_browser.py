@@ -12,10 +12,10 @@ import pytest
 
 from compare import main
 from errors import guard
-from experiment.run import train_experiment
 from files import read_sealed, sha256, write_sealed
 from tests.analysis.browser import CHROMIUM, Browser
 from tests.conftest import small_config
+from training.run import train_experiment
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium here; apt-get install chromium")
 
@@ -63,7 +63,7 @@ def report(tmp_path_factory):
         checkpoint_interval=60,
         learning_rate=1e-2,
     )
-    experiment = train_experiment(config, folder / "small", "cpu", say=lambda text: None)
+    experiment = train_experiment(config, folder / "small", "cpu")
     diverge(experiment.runs[-1], 50)
     assert guard("compare.py", main, [str(folder / "small"), "--out", str(folder / "<b>out")]) == 0
     return folder / "<b>out" / "report.html"

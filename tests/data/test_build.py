@@ -10,9 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data import build, packed, tokenise
+from data import dataset as packed
+from data import prepare as build
+from data import tokenise
 from data.config import DataConfig
-from data.packed import prepare
+from data.dataset import prepare
 from data.tokenizers import LONGEST, pieces
 from tests.data.memory import PEAK, linux
 
@@ -88,7 +90,7 @@ def test_a_killed_build_goes_on_in_another_process(tmp_path):
     config = DataConfig(source="text", path=str(corpus), vocab_size=300)
     program = (
         "from data import tokenise; tokenise.BATCH_CHARS = 20_000\n"
-        f"from data.packed import *; prepare({config!r}, Path({str(tmp_path / 'cache')!r}))"
+        f"from data.dataset import *; prepare({config!r}, Path({str(tmp_path / 'cache')!r}))"
     )
     process = subprocess.Popen([sys.executable, "-c", program], cwd=ROOT)
     deadline = time.monotonic() + 60
@@ -122,7 +124,7 @@ def test_memory_stays_flat(tmp_path):
             out.write(f"line {i}, of forty thousand letters: {'lorem ipsum ' * 3330}\n")
     program = (
         "import numpy, rustbpe, tiktoken, requests, tqdm\n"
-        "from data.packed import *\n"
+        "from data.dataset import *\n"
         f"{PEAK}"
         f"start = peak(); prepare(DataConfig(source='text', path={str(file)!r}, tokenizer='char'), "
         f"Path({str(tmp_path / 'cache')!r})); print(peak() - start)"

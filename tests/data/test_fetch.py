@@ -10,8 +10,8 @@ import pytest
 
 from data import fetch, tokenizers
 from data.config import DataConfig, check
+from data.dataset import prepare
 from data.fetch import download, within
-from data.packed import prepare
 from data.sources import open_corpus
 from data.tokenizers import BPETokenizer
 from errors import InputError
@@ -158,7 +158,7 @@ def test_gpt2_is_read_from_the_folder_that_the_environment_names(monkeypatch, tm
     import tiktoken.load
     from tiktoken_ext import openai_public
 
-    from data.tokenizer_json import _byte_names
+    from data.tokenizers.export import _byte_names
 
     tiktoken_file(monkeypatch, tmp_path, refuse)
     names = _byte_names()

@@ -11,9 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data import build, packed, tales, tokenise
+from data import dataset as packed
+from data import prepare as build
+from data import tales, tokenise
 from data.config import RELATIONS, DataConfig
-from data.packed import load, prepare
+from data.dataset import load, prepare
 from data.tokenizers import END_OF_TEXT
 from errors import InputError, WorkError
 
@@ -167,7 +169,7 @@ def test_damage_is_found_and_mended(tmp_path, name, capsys):
 
 def test_processes_that_build_at_once_all_end_well(tmp_path):
     root = Path(__file__).parents[2]
-    program = f"from data.packed import *; print(prepare({TALES!r}, Path({str(tmp_path)!r})).train.sum())"
+    program = f"from data.dataset import *; print(prepare({TALES!r}, Path({str(tmp_path)!r})).train.sum())"
     command = [sys.executable, "-c", program]
     processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=root) for _ in range(3)]
     found = {int(process.communicate(timeout=60)[0]) for process in processes}

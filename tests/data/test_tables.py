@@ -13,7 +13,7 @@ import pytest
 
 from data import tables
 from data.config import DataConfig, check
-from data.packed import prepare
+from data.dataset import prepare
 from data.sources import open_corpus
 from data.tokenizers import END_OF_TEXT, BPETokenizer
 from errors import InputError, WorkError
@@ -229,7 +229,7 @@ def test_a_folder_that_is_not_there_is_not_taken_for_a_name(tmp_path):
 PROGRAM = """
 import json, sys
 from data.config import DataConfig, check
-from data.packed import prepare
+from data.dataset import prepare
 from errors import InputError
 
 for settings in json.loads(sys.argv[1]):
@@ -334,7 +334,7 @@ def test_a_hub_that_is_lost_while_reading_is_a_failure_that_can_go_on(snapshot, 
                 yield piece
 
     monkeypatch.setattr("data.tokenise.BATCH_CHARS", 300)
-    monkeypatch.setattr("data.build.BPETokenizer.of_tiktoken", lambda _: BPETokenizer.train(ROWS, 300))
+    monkeypatch.setattr("data.prepare.BPETokenizer.of_tiktoken", lambda _: BPETokenizer.train(ROWS, 300))
     config = hub(snapshot, tokenizer="gpt2")
     with monkeypatch.context() as patch:
         patch.setattr(tables.Table, "pieces", lost)

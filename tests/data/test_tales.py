@@ -10,8 +10,8 @@ import pytest
 
 from data import tales
 from data.config import RELATIONS
-from data.tales_grammar import Dice
-from data.tales_lexicon import NUMBER
+from data.tales.grammar import Dice
+from data.tales.lexicon import NUMBER
 
 STORIES = list(tales.stories(3000))
 HELD_OUT = tales.pairs(400, seed=1)

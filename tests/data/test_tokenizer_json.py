@@ -11,8 +11,8 @@ from tiktoken_ext import openai_public
 
 from data.config import TIKTOKEN_SIZES
 from data.tales import story
-from data.tokenizer_json import tokenizer_json
 from data.tokenizers import END_OF_TEXT, BPETokenizer, load_tokenizer, pieces
+from data.tokenizers.export import tokenizer_json
 
 tokenizers = pytest.importorskip("tokenizers")
 

@@ -6,11 +6,11 @@ import transformers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data.hf_tokenizer import hf_files
 from data.tokenizers import BPETokenizer, CharTokenizer
-from experiment import load
-from experiment.run import train_experiment
+from data.tokenizers.huggingface import hf_files
+from headcount import load
 from tests.conftest import small_config
+from training.run import train_experiment
 
 
 @pytest.mark.parametrize("kind", ["bpe", "char", "char of one document"])
@@ -20,7 +20,7 @@ def test_every_run_folder_works_in_transformers_as_it_stands(trained, tmp_path, 
         (tmp_path / "text.txt").write_text("Once the old man had a boat. The boat was green.\n" * 50)
         data |= {"source": "text", "path": str(tmp_path / "text.txt")}
     if kind != "bpe":
-        experiment = train_experiment(small_config(data=data), tmp_path / "x", "cpu", say=lambda text: None)
+        experiment = train_experiment(small_config(data=data), tmp_path / "x", "cpu")
     for run in experiment.runs:
         assert {"tokenizer.json", "tokenizer_config.json", "config.json"} <= {p.name for p in run.path.iterdir()}
     folder = experiment.path / "h04-seed1"
@@ -91,10 +91,10 @@ def test_char_ids_are_those_of_autotokenizer(tokenizers, text):
 
 
 def test_a_damaged_tokenizer_in_a_run_folder_is_written_again(tmp_path):
-    experiment = train_experiment(small_config(max_iters=2), tmp_path / "x", "cpu", say=lambda text: None)
+    experiment = train_experiment(small_config(max_iters=2), tmp_path / "x", "cpu")
     file = experiment.runs[0].path / "tokenizer.json"
     good = file.read_bytes()
     file.unlink()
     file.write_bytes(good[:100])
-    train_experiment(small_config(max_iters=2), tmp_path / "x", "cpu", say=lambda text: None)
+    train_experiment(small_config(max_iters=2), tmp_path / "x", "cpu")
     assert all((run.path / "tokenizer.json").read_bytes() == good for run in experiment.runs)

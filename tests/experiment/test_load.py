@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from experiment import load, train
+from headcount import load, train
 from tests.conftest import config_yaml, small_config
 
 ROOT = Path(__file__).parent.parent.parent
 
 
 def test_importing_is_light():
-    code = "import sys; from experiment import load; assert not {'torch', 'numpy', 'transformers'} & set(sys.modules)"
+    code = "import sys; from headcount import load; assert not {'torch', 'numpy', 'transformers'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT, timeout=60)
 
 
@@ -58,7 +58,7 @@ def test_training_from_python_is_train_py(tmp_path):
     file = tmp_path / "c.yaml"
     file.write_text(config_yaml(small_config()))
     changes = {"train.max_iters": 2, "sweep.n_head": [2], "train.min_lr": None}
-    runs = train(file, changes, tmp_path / "x", "cpu", say=lambda text: None)
+    runs = train(file, changes, tmp_path / "x", "cpu")
     assert list(runs) == ["h02-seed0", "h02-seed1"]
     assert runs.metrics()[-1]["iter"] == 2
 

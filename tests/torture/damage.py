@@ -5,7 +5,7 @@ import shutil
 import time
 from pathlib import Path
 
-from model import cpu
+from model.fast import cpu
 from tests.torture.common import Tally, call, clean, results, write_config
 
 

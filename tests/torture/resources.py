@@ -11,8 +11,8 @@ from unittest import mock
 import yaml
 
 from experiment.config import TrainConfig
-from experiment.training import Stack
 from tests.torture.common import ROOT, Tally, call, write_config
+from training.loop import Stack
 
 SHARE = 0.05
 """Of the time of training that checkpoints may take."""

@@ -1,0 +1,1 @@
+"""Runs networks and returns numbers."""

@@ -1,0 +1,146 @@
+"""What a head count costs: time and memory of a training iteration of one run alone, measured here.
+
+Time: the fastest of many iterations (forward, backward, clipping, AdamW) on random tokens, as what else the machine
+does can only slow one down. Memory: on a GPU PyTorch's own
+peak (torch.cuda.max_memory_allocated); on the CPU, where PyTorch keeps no such count, every allocation and release of
+one more iteration as torch.profiler records them, summed up to their highest, on top of weights, gradients and AdamW's
+averages. Both count tensors and neither the interpreter nor the libraries.
+"""
+
+import math
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+
+import torch
+from torch.profiler import ProfilerActivity
+
+from experiment.config import Config
+from machine import device_name
+from model.fast.build import have_kernel
+from model.gpt import GPT
+from training.optimizer import StackedAdamW
+
+VERSION = 2
+CORES = ("sdpa", "explicit")
+ROUNDS, SECONDS, LEAST = 2, 0.2, 3
+"""Rounds of measurement, and in each for how many seconds, and how many iterations at least."""
+
+
+class Alone:
+    """A training iteration of one run with n_head heads and attention core `core`, on random tokens."""
+
+    def __init__(self, config: Config, vocab_size: int, n_head: int, core: str, device: torch.device, bf16: bool):
+        self.train, self.device, self.bf16 = config.train, device, bf16
+        self.model = GPT(replace(config.model, attention=core), vocab_size, [n_head]).to(device)
+        self.model.init_weights([0])
+        self.model.train()
+        if core == "sdpa" and device.type == "cpu" and have_kernel():
+            self.model.use_cpu_kernel()  # as it trains
+        train = config.train
+        self.optimizer = StackedAdamW(
+            self.model, [train.learning_rate], [train.weight_decay], (train.beta1, train.beta2), train.grad_clip
+        )
+        shape = (train.gradient_accumulation_steps, 1, train.batch_size, config.model.block_size + 1)
+        self.tokens = torch.randint(vocab_size, shape, generator=torch.Generator().manual_seed(0)).to(device)
+        self.factor = torch.zeros(1, device=device)
+
+    def step(self) -> None:
+        self.optimizer.zero_grad()
+        total = torch.zeros(1, device=self.device)
+        for part in self.tokens:
+            self.model.set_dropout_keys(torch.zeros(1, dtype=torch.int64, device=self.device))
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
+                loss = self.model.loss(part[:, :, :-1], part[:, :, 1:]) / len(self.tokens)
+            loss.sum().backward()
+            total += loss.detach()
+        self.optimizer.step(self.factor, total)
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+
+    def standing_bytes(self) -> int:
+        """Weights, gradients, AdamW's two averages and the tokens: what lies in memory between iterations."""
+        optimizer = self.optimizer
+        averages = sum(t.nbytes for state in optimizer.adamw.state.values() for t in state.values() if t.dim())
+        return optimizer.weights.nbytes + optimizer.grads.nbytes + averages + self.tokens.nbytes
+
+
+def measure_costs(
+    config: Config,
+    vocab_size: int,
+    heads: Sequence[int],
+    device: torch.device,
+    bf16: bool = False,
+    progress: Callable[[int], object] = lambda n: None,
+) -> dict[str, dict[str, dict[str, float]]]:
+    """{core: {H: {"seconds", "peak_bytes"}}}: the fastest iteration, and the most tensor memory held in one.
+
+    ROUNDS rounds over all head counts and cores, so that a machine that slows down for a while slows all alike.
+    progress: called with 1 after each head count and core of a round.
+    """
+    found = {core: {str(h): {"seconds": math.inf} for h in heads} for core in CORES}
+    for turn in range(ROUNDS):
+        for n_head in heads:
+            for core in CORES:
+                alone = Alone(config, vocab_size, n_head, core, device, bf16)
+                cost = found[core][str(n_head)]
+                cost["seconds"] = min(cost["seconds"], fastest(alone.step))
+                if turn == 0:
+                    cost["peak_bytes"] = peak_bytes(alone)
+                progress(1)
+    return found
+
+
+def fastest(work: Callable[[], object]) -> float:
+    """Seconds of the fastest `work()` of SECONDS of them, LEAST at least, after one to warm up."""
+    work()
+    best, count, began = math.inf, 0, time.perf_counter()
+    while count < LEAST or time.perf_counter() - began < SECONDS:
+        start = time.perf_counter()
+        work()
+        best, count = min(best, time.perf_counter() - start), count + 1
+    return best
+
+
+def peak_bytes(alone: Alone) -> int:
+    """The most tensor memory held in an iteration that is not the first, bytes."""
+    if alone.device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(alone.device)
+        alone.step()
+        return torch.cuda.max_memory_allocated(alone.device)
+    return alone.standing_bytes() + peak_allocation(alone.step)
+
+
+def peak_allocation(work: Callable[[], object]) -> int:
+    """The most bytes of CPU tensors that `work()` holds at once beyond those that lay there before."""
+    with silent(), torch.profiler.profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profile:
+        work()
+    held = highest = 0
+    events = [e for e in profile.profiler.kineto_results.events() if e.name() == "[memory]"]
+    for event in sorted(events, key=lambda e: e.start_ns()):
+        held += event.nbytes()
+        highest = max(highest, held)
+    return highest
+
+
+@contextmanager
+def silent() -> Iterator[None]:
+    """Keep what the profiler's library writes to stderr, whatever Python is told, off the terminal."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    try:
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
+def machine(device: torch.device) -> dict[str, object]:
+    """What a measured time depends on besides the settings."""
+    name = device_name(device)
+    return {"device": name, "threads": torch.get_num_threads(), "cores": os.cpu_count(), "torch": torch.__version__}

@@ -1,0 +1,1 @@
+"""What a study says: sections, figures, terminal, page."""

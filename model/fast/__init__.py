@@ -1,0 +1,1 @@
+"""What stands beside the textbook attention: fused kernels, one signature for all."""

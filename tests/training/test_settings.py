@@ -1,0 +1,199 @@
+"""Fast paths change how long a step takes and nothing else."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from data.dataset import prepare
+from errors import WorkError
+from experiment.folder import Run
+from experiment.sweep import RunSpec
+from files import read_sealed
+from model.fast.build import have_kernel
+from tests.conftest import small_config
+from training import run as run_module
+from training import settings as speed_module
+from training.loop import Stack
+from training.memory import ample_bytes, bytes_of_a_run, free_bytes
+from training.run import train_experiment
+from training.settings import Speed, choose, compile_repays, fastest_precision
+
+CPU = torch.device("cpu")
+EAGER = Speed("fp32", "fp32", compile=False, kernel=False, stack_size=2)
+
+
+def stack(path, speed=EAGER, **changes) -> Stack:
+    config = small_config(max_iters=10, **changes)
+    runs = [Run(path / f"r{i}", RunSpec(f"r{i}", h, 0, 3e-3, 0.1), 10) for i, h in enumerate([1, 4])]
+    return Stack(runs, config, prepare(config.data, progress=False), CPU, speed, 0)
+
+
+def losses(made: Stack, steps=5) -> np.ndarray:
+    rows = []
+    for iteration in range(steps):
+        made.step(iteration)
+        rows.append(made.compute.losses.numpy().copy())
+    return np.array(rows)
+
+
+def test_compiled_training_equals_eager_training(tmp_path):
+    for model, kernel in (({}, False), ({}, have_kernel()), ({"dropout": 0.2}, False)):
+        compiled = dataclasses.replace(EAGER, compile=True, kernel=kernel)
+        eager = losses(stack(tmp_path / "a", model=model))
+        made = stack(tmp_path / "b", compiled, model=model)
+        assert np.abs(losses(made) - eager).max() < 1e-4
+        from torch._dynamo.utils import counters
+
+        assert counters["stats"]["unique_graphs"] > 0  # it did compile
+
+
+def test_without_a_compiler_training_goes_on_and_says_so_once(tmp_path, caplog):
+    eager = losses(stack(tmp_path / "a"))
+    torch._dynamo.reset()
+    no_compiler = {"cpp.cxx": ("no-such-compiler",), "force_disable_caches": True}
+    try:
+        with torch._inductor.config.patch(no_compiler):
+            made = stack(tmp_path / "b", dataclasses.replace(EAGER, compile=True))
+            assert np.array_equal(losses(made), eager)
+    finally:
+        torch.compiler.set_stance("default")
+        torch._dynamo.reset()
+    (said,) = (line for line in caplog.messages if "compile" in line)
+    assert "torch.compile does not work here" in said
+
+
+@pytest.mark.parametrize("attention", ["fp32", "bf16"])
+def test_bf16_products_with_attention_in_either_precision_stay_close_to_fp32(tmp_path, attention):
+    exact = losses(stack(tmp_path / "a"))
+    rounded = losses(stack(tmp_path / "b", Speed("bf16", attention, compile=False, kernel=False, stack_size=2)))
+    assert np.abs(rounded - exact).max() < 0.05
+    assert not np.array_equal(rounded, exact)
+
+
+def test_training_with_the_kernel_equals_training_without(tmp_path):
+    if not have_kernel():
+        pytest.skip("no C++ compiler here")
+    for precision, difference in (("fp32", 1e-5), ("bf16", 1e-2)):
+        plain = losses(stack(tmp_path / "a", dataclasses.replace(EAGER, precision=precision)))
+        made = stack(tmp_path / "b", dataclasses.replace(EAGER, precision=precision, kernel=True))
+        assert np.abs(losses(made) - plain).max() < difference
+
+
+def test_attention_in_fp32_sees_fp32_tensors_under_bf16(tmp_path):
+    made = stack(tmp_path, Speed("bf16", "fp32", compile=False, kernel=False, stack_size=2))
+    seen = []
+    made.model.h[0].attn.q.register_forward_hook(lambda _m, _i, out: seen.append(out.dtype))
+    made.model.h[0].mlp.c_fc.register_forward_hook(lambda _m, _i, out: seen.append(out.dtype))
+    made.step(0)
+    assert seen == [torch.float32, torch.float32, torch.bfloat16]  # two head counts, then the MLP
+
+
+def test_precision_is_measured_once_and_kept(tmp_path, monkeypatch):
+    monkeypatch.setenv("HEADCOUNT_CACHE", str(tmp_path))
+    first = fastest_precision(CPU)
+    assert set(first.values()) <= {"fp32", "bf16"}
+    monkeypatch.setattr(speed_module, "_product_seconds", lambda dtype: 1 / 0)
+    assert fastest_precision(CPU) == first
+    file = tmp_path / "machine.json"
+    assert list(read_sealed(file).values()) == [first]
+    file.write_text(file.read_text().replace("32", "31"))  # damaged: never used
+    monkeypatch.setattr(speed_module, "_product_seconds", lambda dtype: 1.0 if dtype == torch.bfloat16 else 9.0)
+    assert fastest_precision(CPU)["precision"] == "bf16"
+    file.write_text("[broken")
+    assert fastest_precision(CPU)["precision"] == "bf16"
+
+
+def test_settings_of_the_first_start_are_used_again_on_the_same_kind_of_device():
+    config = small_config(precision="auto")
+    runs = [Run(None, RunSpec(f"r{i}", 1, i, 1e-3, 0.1), 12) for i in range(4)]
+    held = {"device_type": "cpu", "precision": "bf16", "attention_precision": "fp32", "compile": True, "stack_size": 3}
+    assert choose(config, runs, 300, CPU, held) == Speed("bf16", "fp32", True, False, 3)
+    elsewhere = choose(config, runs, 300, CPU, held | {"device_type": "cuda"})
+    assert (elsewhere.compile, elsewhere.stack_size) == (False, 4)
+    asked = small_config(precision="fp32", compile=False, stack=2)
+    assert choose(asked, runs, 300, CPU, held) == Speed("fp32", "fp32", False, False, 2)
+
+
+def test_compilation_is_chosen_by_the_length_of_training():
+    short, long = small_config(), small_config(max_iters=10**9)
+    assert not compile_repays(short, 4, 300, CPU)
+    assert compile_repays(long, 4, 300, CPU)
+
+
+def test_the_memory_estimate_holds_for_what_training_allocates():
+    """The profiler's own count of a step's allocations is the reference."""
+    from torch.profiler import ProfilerActivity, profile
+
+    from model.gpt import GPT
+
+    for n_head, changes in ((1, {}), (16, {}), (4, {"attention": "explicit"})):
+        model_settings = {"n_layer": 3, "n_embd": 64, "block_size": 64} | changes
+        config = small_config(model=model_settings, batch_size=8)
+        model = GPT(config.model, 300, [n_head])
+        model.init_weights([0])
+        tokens = torch.zeros(1, 8, 64, dtype=torch.int64)
+        with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:
+            model.loss(tokens, tokens).sum().backward()
+        held = peak = 0
+        for event in sorted(recorded.profiler.kineto_results.events(), key=lambda event: event.start_ns()):
+            if event.name() == "[memory]":
+                held += event.nbytes()
+                peak = max(peak, held)
+        estimate = bytes_of_a_run(config, 300, n_head, CPU, "fp32") - 12 * model.n_parameters()  # gradients count here
+        assert 0.9 * peak < estimate < 1.6 * peak, (n_head, changes, peak, estimate)
+
+
+@pytest.mark.parametrize("n_head", [1, 16])
+@pytest.mark.parametrize("vocab_size", [300, 20_000])
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize(
+    "model",
+    [{}, {"attention": "explicit", "dropout": 0.1}, {"n_embd": 256, "n_layer": 1, "block_size": 8, "bias": True}],
+)
+def test_ample_bytes_are_more_than_the_estimate(n_head, vocab_size, precision, model):
+    config = small_config(model={"n_layer": 3, "n_embd": 64, "block_size": 128} | model, batch_size=8)
+    estimate = bytes_of_a_run(config, vocab_size, n_head, CPU, precision)
+    assert estimate < ample_bytes(config, vocab_size, n_head) < 20 * estimate
+
+
+def test_stacks_are_sized_by_free_memory_and_even(monkeypatch):
+    config = small_config(sweep={"n_head": [1, 4], "seed": [0, 1, 2]})
+    runs = [Run(None, RunSpec(f"r{i}", h, i, 1e-3, 0.1), 12) for i in range(3) for h in (1, 4)]
+    needed = bytes_of_a_run(config, 300, 4, CPU, "fp32")
+    assert free_bytes(CPU) > 10 * needed
+    for room, size in ((100, 6), (5.5, 3), (2.5, 2), (0.1, 1)):
+        monkeypatch.setattr(speed_module, "free_bytes", lambda device, room=room: room * needed / 0.7)
+        assert choose(config, runs, 300, CPU, None).stack_size == size
+
+
+def test_out_of_memory_halves_the_stack_and_goes_on_from_the_last_checkpoint(tmp_path, monkeypatch, caplog):
+    whole = train_experiment(small_config(), tmp_path / "whole", "cpu")
+    step = Stack.step
+
+    def full(self, iteration):
+        if iteration == 9 and len(self.runs) > 1:
+            raise RuntimeError("[enforce fail at alloc_cpu.cpp] . DefaultCPUAllocator: can't allocate memory: 1 bytes")
+        step(self, iteration)
+
+    monkeypatch.setattr(Stack, "step", full)
+    halved = train_experiment(small_config(), tmp_path / "halved", "cpu")
+    told = [line for line in caplog.messages if "out of memory" in line]
+    assert told == [
+        "out of memory with 4 runs at once: going on with 2 from the last checkpoint",
+        "out of memory with 2 runs at once: going on with 1 from the last checkpoint",
+    ]
+    for a, b in zip(whole.runs, halved.runs, strict=True):
+        assert b.finished
+        assert [line["iter"] for line in b.metrics()] == [0, 2, 4, 6, 8, 10, 12]
+        assert b.metrics()[-1]["val_loss"] == pytest.approx(a.metrics()[-1]["val_loss"], abs=1e-4)
+
+
+def test_a_run_that_does_not_fit_is_an_error_with_the_estimate(tmp_path, monkeypatch):
+    def full(self, iteration):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(run_module.Stack, "step", full)
+    with pytest.raises(WorkError, match=r"one run needs about 0\.\d GiB on cpu, which has .* train\.batch_size"):
+        train_experiment(small_config(), tmp_path / "x", "cpu")
