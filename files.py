@@ -12,7 +12,7 @@ from typing import BinaryIO
 
 from errors import InputError, WorkError
 
-SEAL = "# sha256 of the lines above: "
+CHECKSUM_LINE = "# sha256 of the lines above: "
 
 
 def cache_folder() -> Path:
@@ -63,19 +63,19 @@ def write_json(path: Path, value: object) -> None:
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
-def sealed(value: dict) -> str:
+def with_checksum(value: dict) -> str:
     """The value as JSON text that holds a checksum of itself."""
     content = json.dumps(value, sort_keys=True, allow_nan=False)
     return json.dumps({**value, "seal": _digest(content)}, indent=2) + "\n"
 
 
-def write_sealed(path: Path, value: dict) -> None:
-    """Write JSON that `read_sealed` can prove to be what was written, whole or not at all."""
-    write_text(path, sealed(value))
+def write_checked(path: Path, value: dict) -> None:
+    """Write JSON that `read_checked` can prove to be what was written, whole or not at all."""
+    write_text(path, with_checksum(value))
 
 
-def read_sealed(path: Path) -> dict:
-    """What `write_sealed` wrote.
+def read_checked(path: Path) -> dict:
+    """What `write_checked` wrote.
 
     Raises:
         ValueError: the file is not, to the byte, what was written.
@@ -85,7 +85,7 @@ def read_sealed(path: Path) -> dict:
         text = read_bytes(path).decode("utf-8")
         value = json.loads(text)
         value.pop("seal")
-        if sealed(value) == text:
+        if with_checksum(value) == text:
             return value
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         pass
@@ -98,18 +98,18 @@ def _digest(text: str) -> str:
 
 def write_lines(path: Path, text: str) -> None:
     """Write lines of text with a last line, a comment, that holds their checksum; whole or not at all."""
-    write_text(path, f"{text}{SEAL}{_digest(text)}\n")
+    write_text(path, f"{text}{CHECKSUM_LINE}{_digest(text)}\n")
 
 
 def read_lines(path: Path) -> str:
     """What `write_lines` wrote. Raises ValueError where it is not, to the byte, what was written."""
-    text, seal, digest = read_bytes(path).decode("utf-8").rpartition(SEAL)
-    if not seal or digest != _digest(text) + "\n":
+    text, line, digest = read_bytes(path).decode("utf-8").rpartition(CHECKSUM_LINE)
+    if not line or digest != _digest(text) + "\n":
         raise ValueError(f"{path.name} is damaged, or of another version")
     return text
 
 
-def sweep(folder: Path) -> None:
+def remove_temporaries(folder: Path) -> None:
     """Remove what writers that were killed left under a temporary name. No other process may be writing here."""
     for left in folder.glob(".*.tmp"):
         if left.is_dir() and not left.is_symlink():

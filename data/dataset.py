@@ -32,7 +32,7 @@ from data.prepare import build
 from data.sources import Corpus, open_corpus
 from data.tokenizers import Tokenizer, load_tokenizer
 from errors import InputError, WorkError
-from files import cache_folder, read_sealed, sha256
+from files import cache_folder, read_checked, sha256
 
 FORMAT = 2  # of the files; raised when the same input would be packed otherwise
 
@@ -88,7 +88,7 @@ def prepare(config: DataConfig, cache_dir: Path | None = None, progress: bool = 
             shutil.rmtree(aside, ignore_errors=True)
     try:
         cache.mkdir(parents=True, exist_ok=True)
-        _sweep(cache)
+        _remove_old(cache)
         with _alone(cache / f".building-{key}") as building:
             if not folder.exists():  # as it does where another process has built it meanwhile
                 try:
@@ -108,7 +108,7 @@ def load(folder: Path) -> Dataset:
     """The dataset in `folder`. Raises InputError where a file is missing or not as it was written."""
     folder = Path(folder)
     try:
-        meta = read_sealed(folder / "meta.json")
+        meta = read_checked(folder / "meta.json")
         dtype, files, counts = np.dtype(meta["dtype"]), meta["files"], meta["counts"]
         for name, written in files.items():
             if sha256(folder / name) != written["sha256"]:  # about a second a GB
@@ -158,7 +158,7 @@ def _alone(building: Path) -> Iterator[Path]:
             os.close(handle)
 
 
-def _sweep(cache: Path) -> None:
+def _remove_old(cache: Path) -> None:
     """Remove what builds that were killed more than a day ago left behind."""
     for left in cache.glob(".building-*"):
         with contextlib.suppress(OSError):

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from errors import InputError, WorkError
-from files import cache_folder, read_sealed, sha256, write_sealed
+from files import cache_folder, read_checked, sha256, write_checked
 
 TIMEOUT = 10  # seconds, to connect and between two packets
 PATIENCE = 25  # seconds, for a first answer, looking up a name and all
@@ -52,7 +52,7 @@ def download(address: str, progress: bool = True) -> Path:
     seal = file.with_suffix(".json")
     if file.exists():
         try:
-            if read_sealed(seal) == {"address": address, "sha256": sha256(file)}:
+            if read_checked(seal) == {"address": address, "sha256": sha256(file)}:
                 return file
             raise ValueError("not as it came")
         except (OSError, ValueError) as error:
@@ -75,7 +75,7 @@ def download(address: str, progress: bool = True) -> Path:
                 received = target.tell()
         if size is not None and received != size:
             raise requests.ConnectionError(f"the transfer ended after {received} of {size} bytes")
-        write_sealed(seal, {"address": address, "sha256": sha256(Path(temporary))})
+        write_checked(seal, {"address": address, "sha256": sha256(Path(temporary))})
         os.replace(temporary, file)
     except (requests.RequestException, TimeoutError, ValueError) as error:
         raise InputError(

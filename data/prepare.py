@@ -21,7 +21,7 @@ from data.sources import Corpus, Piece
 from data.tokenise import dtype_of, tokenise
 from data.tokenizers import BPETokenizer, CharTokenizer, Tokenizer, load_tokenizer
 from errors import InputError
-from files import sha256, sync, write_folder, write_sealed, write_text
+from files import sha256, sync, write_checked, write_folder, write_text
 
 TRAIN_CHARS = 32_000_000  # that a bpe tokenizer learns from
 BLOCK = 1 << 20  # tokens that are read back at a time
@@ -65,7 +65,7 @@ def build(config: DataConfig, corpus: Corpus, folder: Path, progress: bool, form
     if corpus.origin is not None:  # then the folder's name is of the request: this is of the content
         digests = "".join(written["sha256"] for written in files.values())
         meta |= {"origin": corpus.origin, "hash": hashlib.sha256(digests.encode()).hexdigest()}
-    write_sealed(folder / "meta.json", meta)
+    write_checked(folder / "meta.json", meta)
     for path in [path for path in folder.iterdir() if path.is_file() and path.name not in (*names, "meta.json")]:
         path.unlink()
     for path in [*folder.rglob("*"), folder]:

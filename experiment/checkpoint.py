@@ -16,9 +16,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from errors import InputError, WorkError
-from experiment.folder import LINE, METRICS, Run, checkpoint_iteration, proven, refuse_links
+from experiment.folder import LINE, METRICS, Run, checkpoint_iteration, refuse_links, verified
 from experiment.shapes import require
-from files import link_or_copy, read_bytes, read_sealed, remove_folder, sha256, write_folder, write_json, write_sealed
+from files import link_or_copy, read_bytes, read_checked, remove_folder, sha256, write_checked, write_folder, write_json
 from model.gpt import GPT
 from model.gpt2 import gpt2_config, gpt2_tensors, load_gpt2_tensors
 from training.optimizer import StackedAdamW
@@ -53,7 +53,7 @@ def save(run: Run, model: GPT, optimizer: StackedAdamW, place: int, state: State
         save_file(optimizer.state(place), folder / AVERAGES)
         shutil.copyfile(run.path / METRICS, folder / METRICS)
         checksums = {name: sha256(folder / name) for name in FILES}
-        write_sealed(folder / "state.json", {**asdict(state), "config": config, "sha256": checksums})
+        write_checked(folder / "state.json", {**asdict(state), "config": config, "sha256": checksums})
 
     inside(run)
     try:
@@ -81,8 +81,8 @@ def restore(run: Run, iteration: int) -> None:
     inside(run)
     _forget_newer(run, iteration)
     folder = _folder(run, iteration)
-    config = read_sealed(folder / "state.json")["config"]
-    wanted = {WEIGHTS: read_bytes(folder / WEIGHTS), METRICS: proven(folder, METRICS)}
+    config = read_checked(folder / "state.json")["config"]
+    wanted = {WEIGHTS: read_bytes(folder / WEIGHTS), METRICS: verified(folder, METRICS)}
     wanted["config.json"] = (json.dumps(config, indent=2) + "\n").encode()
     for name, content in wanted.items():
         file = run.path / name
@@ -102,7 +102,7 @@ def verify(folder: Path) -> State:
         ValueError: it is damaged; the message names the file.
     """
     try:
-        values = read_sealed(folder / "state.json")
+        values = read_checked(folder / "state.json")
         require(values, typing.get_type_hints(State) | {"config": dict, "sha256": dict[str, str]})
         state = State(**{name: values[name] for name in State.__dataclass_fields__ if name in values})
         if state.unmeasured is not None:

@@ -24,7 +24,7 @@ from errors import InputError
 from experiment.config import Config, check, from_dict
 from experiment.shapes import require
 from experiment.sweep import RunSpec, runs
-from files import read_bytes, read_lines, read_sealed, sha256, write_lines
+from files import read_bytes, read_checked, read_lines, sha256, write_lines
 
 METRICS = "metrics.jsonl"
 AGAIN = "the train.py command that made it puts it right"
@@ -90,7 +90,7 @@ class Run:
         try:
             held = read_bytes(file)
             if checkpoints:
-                kept = proven(checkpoints[0], METRICS)
+                kept = verified(checkpoints[0], METRICS)
                 if not held.startswith(kept):
                     raise ValueError("not the lines of its newest checkpoint")
                 held = kept
@@ -127,7 +127,7 @@ class Run:
         if self.iteration < self.max_iters:
             return False
         try:
-            return read_sealed(self.checkpoints()[0] / "state.json").get("unmeasured") is None
+            return read_checked(self.checkpoints()[0] / "state.json").get("unmeasured") is None
         except (OSError, ValueError):
             return True  # damaged: said where the checkpoint is read
 
@@ -144,10 +144,10 @@ def refuse_links(*folders: Path) -> None:
             raise InputError(f"{folder}: a symbolic link, which is not followed; remove it")
 
 
-def proven(checkpoint: Path, name: str) -> bytes:
+def verified(checkpoint: Path, name: str) -> bytes:
     """The content of a checkpoint's file. Raises ValueError where it is not what was written."""
     try:
-        checksums = read_sealed(checkpoint / "state.json")["sha256"]
+        checksums = read_checked(checkpoint / "state.json")["sha256"]
         if sha256(checkpoint / name) == checksums[name]:
             return read_bytes(checkpoint / name)
     except FileNotFoundError as error:
@@ -208,7 +208,7 @@ class Experiment:
     def environment(self) -> dict:
         """environment.json: versions, device, precision, data_hash, val_tokens, val_bytes, parameters."""
         try:
-            held = read_sealed(self.path / "environment.json")
+            held = read_checked(self.path / "environment.json")
             require(held, ENVIRONMENT)
             if not {"data_hash", "vocab_size", "parameters"} <= held.keys():
                 raise ValueError("of another version")

@@ -71,9 +71,9 @@ class LoadedRun:
     def look(self, text: str | Sequence[int]) -> dict[str, Tensor]:
         """Every named point of attention on a text or its token ids: {"h.0.q": (H, T, d_h), "h.0.k": …}.
 
-        The names are those of model.attention.POINTS. "h.0.scores" and "h.0.pattern" are (H, T, T), "h.0.out" (T, D).
+        Named as in model.attention.HOOK_POINTS; "h.0.scores" and "h.0.pattern" are (H, T, T), "h.0.out" (T, D).
         """
-        from model.attention import POINTS
+        from model.attention import HOOK_POINTS
 
         seen: dict[str, Tensor] = {}
         hooks = [
@@ -81,7 +81,7 @@ class LoadedRun:
                 lambda module, inputs, output, name=f"h.{layer}.{point}": seen.update({name: output[0, 0]})
             )
             for layer, block in enumerate(self.model.h)
-            for point in POINTS
+            for point in HOOK_POINTS
         ]
         try:
             self.model.hidden(self._tokens(text))

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from model.fast.cpu import attend_stack
 from model.layers import Dropout, Linear
 
-POINTS = ("q", "k", "v", "scores", "pattern", "z", "out")
+HOOK_POINTS = ("q", "k", "v", "scores", "pattern", "z", "out")
 """Named points of CausalMHA. q, k, v, z: (r, B, H, T, d_h); scores, pattern: (r, B, H, T, T), only with the explicit
 core; out: (R, B, T, D). In a stack with several head counts a point is passed once for each group of r runs of equal H.
 With GPT.use_cpu_kernel there is only out.
@@ -81,7 +81,7 @@ def attend(
 class CausalMHA(nn.Module):
     """Multi-head attention of R runs, run r with n_head[r] heads: (R, B, T, D) → (R, B, T, D).
 
-    Each name of POINTS is an nn.Identity of this module, so that PyTorch's forward hooks can look at a tensor or return
+    Each of HOOK_POINTS is an nn.Identity of this module, so that PyTorch's forward hooks can look at a tensor or return
     another in its place.
     """
 
@@ -96,7 +96,7 @@ class CausalMHA(nn.Module):
         self.c_proj = Linear(len(n_head), n_embd, n_embd, bias)  # W_0
         self.attn_dropout = Dropout(dropout, place)
         self.resid_dropout = Dropout(dropout, place + 1)
-        for name in POINTS:
+        for name in HOOK_POINTS:
             setattr(self, name, nn.Identity())
 
     def point(self, name: str, x: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from experiment.folder import Experiment
-from files import read_lines, read_sealed, sha256, write_lines, write_sealed
+from files import read_checked, read_lines, sha256, write_checked, write_lines
 from tests.conftest import config_yaml, small_config
 from tests.torture.common import ROOT, call, clean
 
@@ -88,12 +88,12 @@ def seal_lines(work: Path, change) -> None:
         for file in (checkpoint / "metrics.jsonl", run.path / "metrics.jsonl"):
             file.unlink()
             file.write_text("\n".join(lines) + "\n")
-        seal(checkpoint / "state.json", sha256={**read_sealed(checkpoint / "state.json")["sha256"],
+        seal(checkpoint / "state.json", sha256={**read_checked(checkpoint / "state.json")["sha256"],
                                                 "metrics.jsonl": sha256(checkpoint / "metrics.jsonl")})  # fmt: skip
 
 
 def seal(file: Path, **values) -> None:
-    write_sealed(file, read_sealed(file) | values)
+    write_checked(file, read_checked(file) | values)
 
 
 def seal_config(work: Path, section: str, **values) -> None:
@@ -110,7 +110,7 @@ NONSENSE = {
     "no starts": lambda work: seal(work / "environment.json", starts=None),
     "parameters of text": lambda work: seal(work / "environment.json", parameters="x"),
     "an unknown precision": lambda work: seal(work / "environment.json", precision="fp64"),
-    "no data hash": lambda work: write_sealed(work / "environment.json", {}),
+    "no data hash": lambda work: write_checked(work / "environment.json", {}),
     "a tokenizer of no kind": lambda work: seal(work / "tokenizer" / "headcount_tokenizer.json", kind=3),
     "a tokenizer's file elsewhere": lambda work: seal(
         work / "tokenizer" / "headcount_tokenizer.json", files={"../../../../etc/passwd": "0"}

@@ -4,7 +4,7 @@ import json
 import math
 from typing import Any
 
-from experiment.folder import METRICS, Run, proven
+from experiment.folder import METRICS, Run, verified
 from files import write_text
 from training.loggers import Loggers
 
@@ -16,7 +16,9 @@ class Metrics:
         """Begin with the lines of the checkpoint of step `iteration`, which `loggers` get too, as every line after."""
         run.path.mkdir(parents=True, exist_ok=True)
         self.path = run.path / METRICS
-        kept = proven(run.path / "checkpoints" / f"iter-{iteration:06d}", METRICS).decode("utf-8") if iteration else ""
+        kept = (
+            verified(run.path / "checkpoints" / f"iter-{iteration:06d}", METRICS).decode("utf-8") if iteration else ""
+        )
         write_text(self.path, kept)
         self.run, self.loggers = run, loggers
         loggers.begin(run, [json.loads(line) for line in kept.splitlines()])

@@ -18,7 +18,7 @@ from errors import InputError, WorkError
 from experiment.config import Config, differences
 from experiment.folder import MAY_CHANGE, Experiment, Run, refuse_links
 from experiment.pretrained import check_init, check_vocabulary, open_pretrained, other_split
-from files import link_or_copy, make_folder, sweep, write_folder, write_sealed, write_text
+from files import link_or_copy, make_folder, remove_temporaries, write_checked, write_folder, write_text
 from machine import device_name, pick_device
 from model.describe import parameter_table
 from model.gpt import GPT
@@ -63,7 +63,7 @@ def train_experiment(
         folders = [folder for run in experiment.runs for folder in (run.path, run.path / "checkpoints")]
         refuse_links(*folders, *(path / name for name in ("figures", "tensorboard", "wandb")))
         for folder in (path, *folders):
-            sweep(folder)
+            remove_temporaries(folder)
         held = _held(experiment, dataset, init)
         speed = choose(config, experiment.runs, dataset.tokenizer.vocab_size, device, held)
         _keep_tokenizer(path / "tokenizer", dataset)
@@ -238,7 +238,7 @@ def _record(
         "parameter_table": parameter_table(model),
         "starts": [*(held.get("starts", []) if held else []), start],
     }
-    write_sealed(experiment.path / "environment.json", facts)
+    write_checked(experiment.path / "environment.json", facts)
 
 
 def _announce(

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 
 from experiment.config import Config
 from experiment.folder import Run
-from files import cache_folder, read_sealed, write_sealed
+from files import cache_folder, read_checked, write_checked
 from machine import processor
 from model.describe import flops_per_token
 from model.fast.build import have_kernel
@@ -104,7 +104,7 @@ def fastest_precision(device: torch.device) -> dict[str, str]:
     file = cache_folder() / "machine.json"
     key = f"{processor()}, {torch.get_num_threads()} threads, torch {torch.__version__}"
     try:
-        known = read_sealed(file)
+        known = read_checked(file)
         if key in known:
             return known[key]
     except (OSError, ValueError):  # none yet, or damaged
@@ -117,7 +117,7 @@ def fastest_precision(device: torch.device) -> dict[str, str]:
     }
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        write_sealed(file, known)
+        write_checked(file, known)
     except OSError:
         pass  # no cache: measured again next time
     return known[key]

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from errors import InputError
 from experiment.checkpoint import WEIGHTS, good_iterations
 from experiment.folder import Run, checkpoint_iteration, refuse_links
-from files import read_sealed, write_sealed
+from files import read_checked, write_checked
 
 log = logging.getLogger("headcount")
 
@@ -34,7 +34,7 @@ def cached(
     key = {"version": version, "settings": settings, "weights": weights_checksum(run)}
     key = json.loads(json.dumps(key))  # as it is read back: lists for tuples
     try:
-        kept = read_sealed(file)
+        kept = read_checked(file)
         if kept["key"] == key:
             return kept["value"]
     except (OSError, KeyError):
@@ -44,7 +44,7 @@ def cached(
     value = json.loads(json.dumps(measure()))
     try:
         file.parent.mkdir(exist_ok=True)
-        write_sealed(file, {"key": key, "value": value})
+        write_checked(file, {"key": key, "value": value})
     except OSError as error:
         log.warning(f"{file}: cannot be kept ({error.strerror}); it is measured again next time")
     return value

@@ -19,7 +19,7 @@ import numpy as np
 from data.fetch import PATIENCE, reason, within
 from data.tokenizers.export import tokenizer_json
 from errors import InputError
-from files import read_bytes, read_sealed, write_sealed
+from files import read_bytes, read_checked, write_checked
 
 END_OF_TEXT = "<|endoftext|>"
 # GPT-2's words: contractions, letters, digits, other marks (each with one space before it), and white space
@@ -229,7 +229,7 @@ def load_tokenizer(folder: Path) -> CharTokenizer | BPETokenizer:
     folder = Path(folder)
     file = folder / META
     try:
-        meta = read_sealed(file)
+        meta = read_checked(file)
         if meta["kind"] == "char":
             tokenizer = CharTokenizer(meta["characters"], has_eot=bool(meta["special_tokens"]))
         elif meta["kind"] == "bpe":
@@ -277,4 +277,4 @@ def _specials(eot: int | None) -> dict[str, int]:
 
 def _write_meta(folder: Path, meta: dict) -> None:
     Path(folder).mkdir(parents=True, exist_ok=True)
-    write_sealed(Path(folder) / META, meta)
+    write_checked(Path(folder) / META, meta)

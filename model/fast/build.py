@@ -20,7 +20,7 @@ import time
 from pathlib import Path
 from typing import BinaryIO
 
-from files import cache_folder, read_sealed, sealed, sync
+from files import cache_folder, read_checked, sync, with_checksum
 from machine import processor
 from model.fast import cpu
 
@@ -69,7 +69,7 @@ def _load_ours(library: Path) -> None:
     """Load the library. Raises OSError or ValueError where it is not, to the byte and by its owner, what we built."""
     seal = library.with_suffix(".json")
     with _owned(library) as file, _owned(seal):
-        if read_sealed(seal) != {"sha256": hashlib.file_digest(file, "sha256").hexdigest()}:
+        if read_checked(seal) != {"sha256": hashlib.file_digest(file, "sha256").hexdigest()}:
             raise ValueError("damaged")
         opened = Path(f"/proc/self/fd/{file.fileno()}")  # what was checked, whatever the name leads to by now
         cpu.load(opened if opened.exists() else library)
@@ -97,7 +97,7 @@ def _build(library: Path) -> None:
         try:
             library.parent.mkdir(parents=True, exist_ok=True)
             _sweep(library.parent)
-            _put(library.with_suffix(".json"), sealed({"sha256": hashlib.sha256(content).hexdigest()}).encode())
+            _put(library.with_suffix(".json"), with_checksum({"sha256": hashlib.sha256(content).hexdigest()}).encode())
             _put(library, content)
             _load_ours(library)
         except (OSError, ValueError) as error:

@@ -5,7 +5,7 @@ import json
 from analysis.runs import RunCurve
 from experiment.config import Config, SweepConfig, TrainConfig
 from experiment.folder import Experiment
-from files import sha256, write_sealed
+from files import sha256, write_checked
 
 NOISE = {0: 0.0, 1: 0.004, 2: -0.003, 3: 0.002, 4: -0.001}  # by seed; multiplied by H's place below
 
@@ -54,7 +54,7 @@ def write_experiment(path, heads=(1, 4), seeds=(0, 1, 2), environment=(), **trai
     sweep = SweepConfig(n_head=list(heads), seed=list(seeds))
     config = Config(name=path.name, sweep=sweep, train=TrainConfig(**{"max_iters": 200} | train))
     experiment = Experiment.create(path, config)
-    write_sealed(path / "environment.json", ENVIRONMENT | dict(environment))
+    write_checked(path / "environment.json", ENVIRONMENT | dict(environment))
     for run in experiment.runs:
         (run.path / "checkpoints" / "iter-000200").mkdir(parents=True)
         end = 2 + 0.1 * run.seed + (0.2 if run.n_head == 1 else 0.001 * run.seed)
@@ -70,4 +70,4 @@ def write_metrics(run, lines):
     for folder in (run.path, checkpoint) if checkpoint.exists() else (run.path,):
         (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
         if folder == checkpoint:
-            write_sealed(folder / "state.json", {"sha256": {"metrics.jsonl": sha256(folder / "metrics.jsonl")}})
+            write_checked(folder / "state.json", {"sha256": {"metrics.jsonl": sha256(folder / "metrics.jsonl")}})

@@ -15,7 +15,7 @@ from data.dataset import prepare
 from data.tales import Pair
 from experiment.folder import Experiment
 from experiment.samples import load_stack
-from files import write_sealed
+from files import write_checked
 
 
 @pytest.fixture(autouse=True)
@@ -67,7 +67,7 @@ def test_quick_runs_no_network_and_a_suffix_ends_every_id(folder, caplog):
 
 def test_another_corpus_is_said_and_not_measured(folder, tmp_path):
     other = shutil.copytree(folder, tmp_path / "other")
-    write_sealed(other / "environment.json", Experiment.open(other).environment | {"data_hash": "0"})
+    write_checked(other / "environment.json", Experiment.open(other).environment | {"data_hash": "0"})
     found = made(other)
     assert [s.id for s in found] == ["loss", "relations", "cost", "unmeasured"]
     assert "no longer the one" in found[-1].text[0]

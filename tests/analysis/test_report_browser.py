@@ -12,7 +12,7 @@ import pytest
 
 from compare import main
 from errors import guard
-from files import read_sealed, sha256, write_sealed
+from files import read_checked, sha256, write_checked
 from tests.analysis.browser import CHROMIUM, Browser
 from tests.conftest import small_config
 from training.run import train_experiment
@@ -76,9 +76,9 @@ def diverge(run, iteration):
     lines[-1] |= {"val_loss": None, "diverged": iteration}
     for folder in (run.path, checkpoint):
         (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    state = read_sealed(checkpoint / "state.json")
+    state = read_checked(checkpoint / "state.json")
     state["sha256"]["metrics.jsonl"] = sha256(checkpoint / "metrics.jsonl")
-    write_sealed(checkpoint / "state.json", state)
+    write_checked(checkpoint / "state.json", state)
 
 
 @pytest.fixture(scope="module")

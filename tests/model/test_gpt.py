@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from model.attention import POINTS, CausalMHA, attend
+from model.attention import HOOK_POINTS, CausalMHA, attend
 from model.config import ModelConfig
 from model.describe import flops_per_token, parameter_table, trace_attention
 from model.generate import draw, generate
@@ -165,7 +165,7 @@ def test_named_points_show_every_intermediate_tensor_and_can_replace_it():
     seen = {}
     hooks = [
         getattr(attention, name).register_forward_hook(lambda _m, _i, out, name=name: seen.__setitem__(name, out))
-        for name in POINTS
+        for name in HOOK_POINTS
     ]
     model(tokens())
     assert {name: tuple(x.shape) for name, x in seen.items()} == {

@@ -10,7 +10,7 @@ from data.dataset import prepare
 from errors import WorkError
 from experiment.folder import Run
 from experiment.sweep import RunSpec
-from files import read_sealed
+from files import read_checked
 from model.fast.build import have_kernel
 from tests.conftest import small_config
 from training import run as run_module
@@ -97,7 +97,7 @@ def test_precision_is_measured_once_and_kept(tmp_path, monkeypatch):
     monkeypatch.setattr(speed_module, "_product_seconds", lambda dtype: 1 / 0)
     assert fastest_precision(CPU) == first
     file = tmp_path / "machine.json"
-    assert list(read_sealed(file).values()) == [first]
+    assert list(read_checked(file).values()) == [first]
     file.write_text(file.read_text().replace("32", "31"))  # damaged: never used
     monkeypatch.setattr(speed_module, "_product_seconds", lambda dtype: 1.0 if dtype == torch.bfloat16 else 9.0)
     assert fastest_precision(CPU)["precision"] == "bf16"
