@@ -1,4 +1,4 @@
-"""Time and peak memory of the attention cores, forward and backward, against H at fixed D.
+"""Time and peak memory of the attention implementations, forward and backward, against H at fixed D.
 
 python -m benchmarks.attention [--n_embd 384] [--block_sizes 64 256 1024 2048]
 """
@@ -11,9 +11,10 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.common import finish, interleaved, parser, seconds, start, table
-from model.attention import attend
+from model.attention import Attention, eager_attention
 from model.fast.build import have_kernel
 from model.fast.cpu import attend_stack
+from model.fast.sdpa import fused_attention
 from training.settings import keep_freed_memory
 
 
@@ -22,14 +23,16 @@ def main() -> None:
     keep_freed_memory()
     device = start(options)
     dtype = {"fp32": torch.float32, "bf16": torch.bfloat16}[options.precision]
-    cores = ["explicit", "sdpa"]
-    if device.type == "cpu" and have_kernel(print):
-        cores.append("ours")
+    attention = {"eager": eager_attention, "sdpa": fused_attention}
+    if device.type == "cpu" and have_kernel():
+        attention["ours"] = attend_stack
+    cores = list(attention)
     rows, figures = [], []
     for length in options.block_sizes:
         batch_size = max(1, options.tokens // length)
         for n_head in options.n_head:
-            work = {core: step(batch_size, length, n_head, core, options.n_embd, device, dtype) for core in cores}
+            shape = batch_size, length, options.n_embd
+            work = {core: step(attention[core], n_head, shape, device, dtype) for core in cores}
             timed = {core: (lambda f=f: seconds(f, device)) for core, f in work.items()}
             for f in work.values():
                 f()  # warm
@@ -38,7 +41,7 @@ def main() -> None:
             rows.append(
                 [length, batch_size, n_head, options.n_embd // n_head]
                 + [f"{1e3 * times[core]:.2f}" for core in cores]
-                + [f"{times['explicit'] / times[core]:.2f}" for core in cores[1:]]
+                + [f"{times['eager'] / times[core]:.2f}" for core in cores[1:]]
                 + [f"{memory[core] / 2**20:,.0f}" for core in cores]
             )
             figures.append({"block_size": length, "n_head": n_head, "seconds": times, "peak_bytes": memory})
@@ -59,17 +62,12 @@ def arguments() -> argparse.Namespace:
 
 
 def step(
-    batch_size: int, length: int, n_head: int, core: str, n_embd: int, device: torch.device, dtype: torch.dtype
-) -> Callable[[], None]:
-    """One forward and backward pass over (B, T, D), from q, k and v as the product with W_qkv leaves them."""
-    qkv = torch.randn(1, batch_size, length, 3 * n_embd, device=device, dtype=dtype, requires_grad=True)
-    gradient = torch.randn(1, batch_size, length, n_embd, device=device, dtype=dtype)
-
-    def work() -> None:
-        out = attend_stack(qkv, [n_head]) if core == "ours" else attend(*qkv.chunk(3, -1), n_head, core)
-        torch.autograd.grad(out, qkv, gradient)
-
-    return work
+    attention: Attention, n_head: int, shape: tuple[int, int, int], device: torch.device, dtype: torch.dtype
+) -> Callable[[], object]:
+    """One forward and backward pass over shape (B, T, D), from q, k and v as the product with W_QKV leaves them."""
+    qkv = torch.randn(1, *shape[:2], 3 * shape[2], device=device, dtype=dtype, requires_grad=True)
+    gradient = torch.randn(1, *shape, device=device, dtype=dtype)
+    return lambda: torch.autograd.grad(attention(qkv, [n_head]), qkv, gradient)
 
 
 def peak_bytes(work: Callable[[], object], device: torch.device) -> int:

@@ -11,7 +11,7 @@ import torch
 
 from benchmarks.common import finish, interleaved, load_nanogpt, parser, seconds, spread, start, table
 from model.config import ModelConfig
-from model.fast.build import load_kernel
+from model.fast import kernels_for
 from model.generate import generate
 from model.gpt import GPT
 from model.gpt2 import gpt2_config, gpt2_tensors
@@ -23,12 +23,9 @@ def main() -> None:
     keep_freed_memory()
     device = start(options)
     config = ModelConfig(n_layer=options.n_layer, n_embd=options.n_embd, block_size=options.block_size, bias=True)
-    stack = GPT(config, options.vocab_size, options.n_head)
+    stack = GPT(config, options.vocab_size, options.n_head, kernels_for(config, device))
     stack.init_weights([0] * len(options.n_head))
     stack.to(device).eval()
-    if device.type == "cpu":
-        load_kernel()
-        stack.use_cpu_kernel()
     total = len(options.n_head) * options.num_samples * options.max_new_tokens
     print(
         f"{options.num_samples} samples of {options.max_new_tokens} tokens for each H in {options.n_head}; "

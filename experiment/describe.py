@@ -1,14 +1,24 @@
 """`train.py --describe`: the shapes through one block, the parameters, and what each H costs, without training."""
 
-import dataclasses
+import textwrap
 
 import torch
 
 from data.config import TIKTOKEN_SIZES
 from experiment.config import Config
-from model.describe import Step, flops_per_token, parameter_table, score_bytes, trace_attention
+from model.describe import attention_shapes, flops_per_token, parameter_table, score_bytes
 from model.gpt import GPT
 from training.table import columns
+
+TENSORS = {
+    "x": "(T, D)",
+    "qkv": "(T, 3 D)",
+    **dict.fromkeys("qkv", "(H, T, d_h)"),
+    **dict.fromkeys(("scores", "pattern"), "(H, T, T)"),
+    "z": "(H, T, d_h)",
+    **dict.fromkeys(("concat", "out"), "(T, D)"),
+}
+"""Tensors of attention in the order of the pass: x its input, the others as model.attention names its hook points."""
 
 
 def description(config: Config) -> str:
@@ -19,10 +29,7 @@ def description(config: Config) -> str:
         f"{config.name}: D = {config.model.n_embd}, {config.model.n_layer} layers, T = {config.model.block_size}, "
         f"batch B = {batch_size}, vocabulary {vocab_size:,}"
     ]
-    for heads in config.head_counts:
-        model = dataclasses.replace(config.model, attention="explicit")
-        steps = trace_attention(model, vocab_size, heads, batch_size=2)
-        parts.append(f"H = {heads}: attention of one block, a batch of 2\n{trace_text(steps)}")
+    parts.append(shape_table(config))
     with torch.device("meta"):  # shapes without data
         model = GPT(config.model, vocab_size, [config.head_counts[0]])
     parameters = parameter_table(model)
@@ -43,36 +50,32 @@ def description(config: Config) -> str:
     ]
     parts.append(
         columns(header, rows) + "\nForward pass; training takes three times as much. Scores (B, H, T, T) in fp32: "
-        "the explicit core holds them, sdpa does not."
+        "eager attention holds them, sdpa does not."
     )
     return "\n\n".join(parts)
 
 
-def trace_text(steps: list[Step]) -> str:
-    """The shapes of one forward pass in a few lines, and the line D → H × d_h → D."""
-    split = next(step.shape for step in steps if step.operation == "unflatten" and len(step.shape) == 4)
-    heads_first = next(step.shape for step in steps if step.operation == "transpose")
-    scores = next(step.shape for step in steps if step.operation == "masked_fill")
-    pattern = next(step.shape for step in steps if step.operation == "softmax")
-    after = steps[[step.operation for step in steps].index("softmax") + 1 :]
-    z, back, merged = after[0].shape, after[1].shape, after[2].shape
-    projected = next(step.shape for step in steps if step.operation == "unflatten" and len(step.shape) == 3)
-    lines = [
-        ("x", "(B, T, D)", steps[0].shape),
-        ("x W_QKV", "(B, T, 3 D)", projected),
-        ("q, k, v split into heads", "(B, T, H, d_h)", split),
-        ("heads beside the batch", "(B, H, T, d_h)", heads_first),
-        ("scores = q kᵀ / sqrt(d_h), masked", "(B, H, T, T)", scores),
-        ("pattern = softmax(scores)", "(B, H, T, T)", pattern),
-        ("z = pattern v", "(B, H, T, d_h)", z),
-        ("heads beside the width", "(B, T, H, d_h)", back),
-        ("concat", "(B, T, D)", merged),
-        ("out = concat W_0", "(B, T, D)", steps[-1].shape),
-    ]
-    width = max(len(name) for name, _, _ in lines)
-    text = [f"  {name.ljust(width)}  {symbols.ljust(14)}  {shape}" for name, symbols, shape in lines]
-    text.append(f"  {steps[0].shape[-1]} → {split[-2]} × {split[-1]} → {merged[-1]}")
-    return "\n".join(text)
+def shape_table(config: Config) -> str:
+    """Shapes of one sequence through the attention of a block, a column for each H; D → H × d_h → D below it."""
+    shapes = {heads: attention_shapes(config.model, heads, batch_size=1) for heads in config.head_counts}
+    width = 2 + max(len(_sizes(shape)) for of_heads in shapes.values() for shape in of_heads.values())
+    fitting = max(1, (80 - 23) // width)
+    parts = ["Attention of one block, a sequence: X W_QKV → heads → W_0"]
+    for first in range(0, len(shapes), fitting):
+        some = config.head_counts[first : first + fitting]
+        rows = [[name, symbols, *(_sizes(shapes[heads][name]) for heads in some)] for name, symbols in TENSORS.items()]
+        parts.append(columns(["tensor", "shape", *(f"H={heads}" for heads in some)], rows))
+    split = "; ".join("{} → {} × {} → {}".format(*_split(shapes[heads])) for heads in config.head_counts)
+    return "\n".join([*parts, *textwrap.wrap(split, 80)])
+
+
+def _sizes(shape: tuple[int, ...]) -> str:
+    return "×".join(map(str, shape[1:]))
+
+
+def _split(shapes: dict[str, tuple[int, ...]]) -> tuple[int, int, int, int]:
+    """D, H, d_h, D as the tensors have them."""
+    return shapes["x"][-1], shapes["q"][1], shapes["q"][-1], shapes["concat"][-1]
 
 
 def _vocab_size(config: Config) -> int:

@@ -16,6 +16,7 @@ from machine import pick_device
 from model.config import ModelConfig
 from model.generate import generate
 from model.gpt import GPT
+from model.hooks import run_with_cache
 from training.memory import require_room_to_sample
 
 
@@ -34,10 +35,18 @@ class LoadedRun:
 
     @cached_property
     def model(self) -> GPT:
-        """The newest weights, with the explicit attention core, whose every named point hooks can see."""
+        """The newest weights, with eager attention, which passes every hook point."""
+        return self._load("eager")
+
+    @cached_property
+    def fast_model(self) -> GPT:
+        """The newest weights, with the attention of the config: what sample.py samples from."""
+        return self._load(self.config.attention)
+
+    def _load(self, attention: str) -> GPT:
         if isinstance(self.source, Pretrained):
-            return load_pretrained(self.source, [self.n_head], core="explicit").to(self.device)
-        return load_stack([self.source], replace(self.config, attention="explicit"), self.device)
+            return load_pretrained(self.source, [self.n_head], str(self.device), attention)
+        return load_stack([self.source], replace(self.config, attention=attention), self.device)
 
     def generate(
         self,
@@ -58,8 +67,8 @@ class LoadedRun:
         """
         tokens = self.tokenizer.encode(prompt) if prompt else document_start(self.tokenizer)
         settings = {"seed": seed, "temperature": temperature, "top_k": top_k, "top_p": top_p, "greedy": greedy}
-        require_room_to_sample(self.model, num_samples, max_new_tokens)
-        found = generate(self.model, tokens, num_samples, max_new_tokens, stop=self.tokenizer.eot, **settings)
+        require_room_to_sample(self.fast_model, num_samples, max_new_tokens)
+        found = generate(self.fast_model, tokens, num_samples, max_new_tokens, stop=self.tokenizer.eot, **settings)
         return [prompt + self.tokenizer.decode(_before(text, self.tokenizer.eot)) for text in found[0].tolist()]
 
     @torch.no_grad()
@@ -68,27 +77,13 @@ class LoadedRun:
         return self.model(self._tokens(text))[0, 0]
 
     @torch.no_grad()
-    def look(self, text: str | Sequence[int]) -> dict[str, Tensor]:
-        """Every named point of attention on a text or its token ids: {"h.0.q": (H, T, d_h), "h.0.k": …}.
+    def run_with_cache(self, text: str | Sequence[int]) -> tuple[Tensor, dict[str, Tensor]]:
+        """Logits (T, V) and every hook point of attention on a text or its token ids: {"h.0.attn.q": (H, T, d_h), …}.
 
-        Named as in model.attention.HOOK_POINTS; "h.0.scores" and "h.0.pattern" are (H, T, T), "h.0.out" (T, D).
+        Named as in model.attention.HOOK_POINTS; scores and pattern are (H, T, T), concat and out (T, D).
         """
-        from model.attention import HOOK_POINTS
-
-        seen: dict[str, Tensor] = {}
-        hooks = [
-            getattr(block.attn, point).register_forward_hook(
-                lambda module, inputs, output, name=f"h.{layer}.{point}": seen.update({name: output[0, 0]})
-            )
-            for layer, block in enumerate(self.model.h)
-            for point in HOOK_POINTS
-        ]
-        try:
-            self.model.hidden(self._tokens(text))
-        finally:
-            for hook in hooks:
-                hook.remove()
-        return seen
+        logits, seen = run_with_cache(self.model, self._tokens(text))
+        return logits[0, 0], {name: x[0, 0] for name, x in seen.items()}
 
     def metrics(self) -> list[dict]:
         """The lines of metrics.jsonl; none for a GPT-2 that was not trained here."""

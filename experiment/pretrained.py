@@ -164,14 +164,18 @@ def put_pretrained(path: str, model: "GPT") -> None:
         source.put(model, run, tensors)
 
 
-def load_pretrained(source: Pretrained, n_head: Sequence[int] | None = None, core: str = "sdpa") -> "GPT":
-    """The GPT-2 as a stack with one run for each head count (None: its own alone), ready to look at.
+def load_pretrained(
+    source: Pretrained, n_head: Sequence[int] | None = None, device: str = "cpu", attention: str = "sdpa"
+) -> "GPT":
+    """The GPT-2 as a stack with one run for each head count (None: its own alone).
 
     Raises:
         InputError: a head count does not divide its width, or its weights do not fit its config.
     """
     import torch
 
+    from machine import pick_device
+    from model.fast import kernels_for
     from model.gpt import GPT
 
     heads = sorted(set(n_head or [source.config.n_head]))
@@ -183,10 +187,11 @@ def load_pretrained(source: Pretrained, n_head: Sequence[int] | None = None, cor
     tensors = source.tensors()
     with torch.device("meta"):  # shapes without data: what does not fit its config takes no memory
         source.put(GPT(source.config, source.vocab_size, heads[:1]), 0, tensors)
-    model = GPT(dataclasses.replace(source.config, attention=core), source.vocab_size, heads)
+    where, config = pick_device(device), dataclasses.replace(source.config, attention=attention)
+    model = GPT(config, source.vocab_size, heads, kernels_for(config, where))
     for run in range(len(heads)):
         source.put(model, run, tensors)
-    return model.eval()
+    return model.to(where).eval()
 
 
 def other_split(source: Pretrained, n_head: Sequence[int]) -> str | None:

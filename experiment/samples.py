@@ -3,7 +3,7 @@
 import logging
 import textwrap
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import torch
 
@@ -16,7 +16,7 @@ from experiment.pretrained import load_pretrained, looks_pretrained, open_pretra
 from experiment.sweep import RunSpec
 from machine import pick_device
 from model.config import ModelConfig
-from model.fast.build import have_kernel
+from model.fast import kernels_for
 from model.generate import generate
 from model.gpt import GPT
 from model.gpt2 import load_gpt2_tensors
@@ -29,7 +29,7 @@ NARROWEST = 28
 
 
 def load_stack(runs: Sequence[Run], config: ModelConfig, device: torch.device) -> GPT:
-    """The runs' newest weights as one stack, ready to look at.
+    """The runs' newest weights as one stack that drops nothing, with the attention that `config` names.
 
     Raises:
         InputError: a run has no checkpoint yet, or only damaged ones.
@@ -45,7 +45,9 @@ def load_stack(runs: Sequence[Run], config: ModelConfig, device: torch.device) -
         elif not run.finished:
             log.warning(f"{run.name} is unfinished: iteration {state.iteration} of {run.max_iters}")
         if model is None:
-            model = GPT(config, tensors["transformer.wte.weight"].shape[0], [other.n_head for other in runs])
+            config = replace(config, dropout=0.0)
+            heads = [other.n_head for other in runs]
+            model = GPT(config, len(tensors["transformer.wte.weight"]), heads, kernels_for(config, device))
         load_gpt2_tensors(model, place, tensors)
     return model.to(device).eval()
 
@@ -87,7 +89,7 @@ class Samples:
             source = open_pretrained(path)
             if run_seed is not None:
                 raise InputError(f"--run_seed {run_seed}: {path} is one GPT-2, with no seeds to choose from")
-            model = load_pretrained(source, n_head).to(pick_device(device))
+            model = load_pretrained(source, n_head, device)
             runs = [Run(source.folder, RunSpec(source.folder.name, heads, 0, 0.0, 0.0), 0) for heads in model.n_head]
             tokenizer = source.tokenizer()
         else:
@@ -97,8 +99,6 @@ class Samples:
             model = load_stack(runs, experiment.config.model, pick_device(device))
             tokenizer = load_tokenizer(experiment.path / "tokenizer")
             tales = experiment.config.data.source == "tales"
-        if model.wte.weight.device.type == "cpu" and have_kernel():
-            model.use_cpu_kernel()
         tokens = tokenizer.encode(prompt) if prompt else document_start(tokenizer)
         require_room_to_sample(model, num_samples, max_new_tokens)
         generated = generate(

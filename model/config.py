@@ -26,9 +26,9 @@ class ModelConfig:
     bias: bool = False
     """Biases in linear layers and layer norms: true as in GPT-2, false as nanoGPT trains."""
 
-    attention: Literal["sdpa", "explicit"] = "sdpa"
-    """Attention core: sdpa (a fused kernel: PyTorch's, or on a CPU our own) or explicit (the textbook softmax, every
-    tensor named)."""
+    attention: Literal["sdpa", "eager"] = "sdpa"
+    """Attention implementation: sdpa (a fused kernel: PyTorch's, or on a CPU our own) or eager (the textbook
+    softmax, every tensor a hook point)."""
 
     activation: Literal["gelu", "gelu_new"] = "gelu"
     """Activation of the MLP: gelu (exact, as nanoGPT) or gelu_new (GPT-2's own, with a tanh)."""

@@ -1,75 +1,33 @@
-"""What one block does to the shapes, what the network's parameters are, and what H costs: facts for --describe.
-
-The shapes come from a real forward pass: every tensor operation inside the attention module is watched as it happens.
-"""
+"""What one block does to the shapes, what the network's parameters are, and what H costs: facts for --describe."""
 
 import dataclasses
 from collections import defaultdict
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.overrides import TorchFunctionMode
 
+from model.attention import HOOK_POINTS
 from model.config import ModelConfig
+from model.fast import EAGER
 from model.gpt import GPT
+from model.hooks import run_with_cache
 
 SCORE_OPERATIONS = 6
 """Operations on an attention score besides the matrix products: scale, maximum, subtract, exponential, sum, divide."""
 
 
-@dataclass(frozen=True)
-class Step:
-    """One operation of the attention module: PyTorch's name, what it made, and the named point it feeds, if any."""
+def attention_shapes(config: ModelConfig, n_head: int, batch_size: int) -> dict[str, tuple[int, ...]]:
+    """Shapes of one run's tensors through the attention of a block, the run axis left out, in the order of the pass.
 
-    operation: str
-    shape: tuple[int, ...]
-
-
-class _Watch(TorchFunctionMode):
-    """Records the name and the resulting shape of every tensor function that runs under it."""
-
-    def __init__(self):
-        super().__init__()
-        self.steps: list[Step] = []
-
-    def __torch_function__(self, func: Callable, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
-        result = func(*args, **(kwargs or {}))
-        first = result[0] if isinstance(result, (tuple, list)) and result else result
-        if isinstance(first, Tensor) and first.dim() > 2:
-            self.steps.append(Step(getattr(func, "__name__", str(func)), tuple(first.shape)))
-        return result
-
-
-def trace_attention(config: ModelConfig, vocab_size: int, n_head: int, batch_size: int) -> list[Step]:
-    """Run a batch through a model of one run and list what its first block's attention did; the run axis is left out.
-
-    The first step is the module's input (B, T, D), the last one its output. The tensors have shapes and no data: any
-    size can be looked at.
+    Keys: x (its input), qkv, and the hook points of attention. Read off a forward pass whose tensors have shapes and no
+    data, so any size can be looked at.
     """
-    fake = FakeTensorMode()
-    with fake:
-        model = GPT(dataclasses.replace(config, n_layer=1), vocab_size, [n_head]).eval()
-    watch = _Watch()
-    attention = model.h[0].attn
-
-    def begin(module: nn.Module, inputs: tuple) -> None:
-        watch.steps.append(Step("x", tuple(inputs[0].shape)))
-        watch.__enter__()
-
-    def end(module: nn.Module, inputs: tuple, output: Tensor) -> None:
-        watch.__exit__(None, None, None)
-        watch.steps.append(Step("out", tuple(output.shape)))
-
-    hooks = [attention.register_forward_pre_hook(begin), attention.register_forward_hook(end)]
-    with torch.no_grad(), fake:
-        model(torch.zeros(1, batch_size, config.block_size, dtype=torch.long))
-    for hook in hooks:
-        hook.remove()
-    return [Step(step.operation, step.shape[1:]) for step in watch.steps if step.shape[0] == 1]
+    with torch.device("meta"):
+        model = GPT(dataclasses.replace(config, n_layer=1, dropout=0.0), 1, [n_head], EAGER)
+        tokens = torch.zeros(1, batch_size, config.block_size, dtype=torch.long)
+    inside = {"x": "h.0.ln_1", "qkv": "h.0.attn.c_attn"} | {point: f"h.0.attn.{point}" for point in HOOK_POINTS}
+    with torch.no_grad():
+        seen = run_with_cache(model, tokens, list(inside.values()))[1]
+    return {name: tuple(seen[place].shape[1:]) for name, place in inside.items()}
 
 
 def parameter_table(model: GPT) -> dict[str, int]:
@@ -107,5 +65,5 @@ def flops_per_token(config: ModelConfig, vocab_size: int, n_head: int) -> dict[s
 
 
 def score_bytes(config: ModelConfig, n_head: int, batch_size: int, element_size: int = 4) -> int:
-    """Bytes of one layer's attention scores (B, H, T, T), which the explicit core holds and the fused one does not."""
+    """Bytes of one layer's attention scores (B, H, T, T), which eager attention holds and the fused one does not."""
     return batch_size * n_head * config.block_size**2 * element_size

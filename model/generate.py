@@ -28,7 +28,6 @@ def generate(
     top_p: float | None = None,
     greedy: bool = False,
     stop: int | None = None,
-    use_cache: bool = True,
     progress: Callable[[int], object] = lambda n: None,
 ) -> Tensor:
     """Continue `prompt` num_samples times with each of the R models.
@@ -43,7 +42,6 @@ def generate(
         top_p: only the likeliest tokens that together reach probability p are drawn from (Holtzman et al. 2020).
         greedy: always the likeliest token; the other settings then do nothing.
         stop: a token after which a text is over; generation ends when every text is. Later places hold `stop`.
-        use_cache: keep keys and values of earlier tokens; without it the result is the same and takes longer.
         progress: called with 1 after each token.
 
     Returns:
@@ -60,15 +58,11 @@ def generate(
     start, end = 0, len(prompt)  # of the present context
     over = torch.zeros(n_run, num_samples, dtype=torch.bool, device=device)
     gumbel = Gumbel(seed, num_samples, model.vocab_size, device)
-    step = CachedStep(model)
+    step = NextToken(model)
     for _ in range(max_new_tokens):
-        fresh = end == len(prompt)
         if end - start > block_size:
-            start, fresh = end - max(1, block_size // 2), True
-        if not use_cache:
-            logits = model(text[:, :, start:end])[:, :, -1]
-        else:
-            logits = step.begin(text[:, :, start:end]) if fresh else step(text[:, :, end - 1 : end])
+            start = end - max(1, block_size // 2)
+        logits = step(text[:, :, start:end], start)
         token = logits.argmax(-1) if greedy else draw(logits.float(), gumbel(), temperature, top_k, top_p)
         if stop is not None:
             token = torch.where(over, stop, token)
@@ -82,45 +76,48 @@ def generate(
     return text[:, :, len(prompt) : end]
 
 
-class CachedStep:
-    """Logits of the next token from a key-value cache: on a GPU one graph of all kernels, which leaves no gaps."""
+class NextToken:
+    """Logits of the next token, from a key-value cache of the context; on a GPU one graph of all kernels a token."""
 
     def __init__(self, model: GPT):
         self.model, self.cache = model, model.new_cache()
+        self.start = -1  # where in the text the context begins whose tokens the cache holds
         self.graph: torch.cuda.CUDAGraph | None = None
-        self.on_gpu = model.wte.weight.device.type == "cuda"
 
-    def begin(self, tokens: Tensor) -> Tensor:
-        """A new context: tokens (R, B, T) → logits after the last, (R, B, V)."""
-        for layer in self.cache:
-            layer.clear()
-        return self.compute(tokens)
+    def __call__(self, context: Tensor, start: int) -> Tensor:
+        """The context (R, B, T) that begins at `start` → logits after it, (R, B, V).
+
+        Within one start, each call's context has one token more than the call before.
+        """
+        if start != self.start:
+            self.start = start
+            for layer in self.cache:
+                layer.clear()
+            return self.compute(context)
+        token = context[:, :, -1:]
+        if token.device.type != "cuda":
+            return self.compute(token)
+        if self.graph is None:
+            self.capture(token)
+        self.token.copy_(token)
+        self.graph.replay()
+        return self.next_logits
 
     def compute(self, tokens: Tensor) -> Tensor:
         return self.model.logits(self.model.hidden(tokens, self.cache)[:, :, -1:])[:, :, 0]
 
-    def __call__(self, tokens: Tensor) -> Tensor:
-        """One token more: tokens (R, B, 1) → logits (R, B, V)."""
-        if not self.on_gpu:
-            return self.compute(tokens)
-        if self.graph is None:
-            self.capture(tokens)
-        self.tokens.copy_(tokens)
-        self.graph.replay()
-        return self.logits
-
-    def capture(self, tokens: Tensor) -> None:
+    def capture(self, token: Tensor) -> None:
         """Record `compute`, after running it once off the default stream, as a graph needs it; then take that back."""
-        self.tokens, stream = tokens.clone(), torch.cuda.Stream()
+        self.token, stream = token.clone(), torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
-            self.compute(self.tokens)
+            self.compute(self.token)
         torch.cuda.current_stream().wait_stream(stream)
         for layer in self.cache:
-            layer.position -= 1  # what was put there is put there again
+            layer.position -= 1  # what was held there is held again
         self.graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(self.graph):
-            self.logits = self.compute(self.tokens)
+            self.next_logits = self.compute(self.token)
 
 
 def draw(logits: Tensor, gumbel: Tensor, temperature: float, top_k: int | None, top_p: float | None) -> Tensor:

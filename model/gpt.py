@@ -11,20 +11,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from model.attention import Cache, CausalMHA
+from model.attention import CausalMHA
 from model.config import ModelConfig
-from model.fast.cpu import StackCache
+from model.fast import Kernels, kernels_for
+from model.fast.cache import KeyValueCache
 from model.layers import Dropout, Embedding, LayerNorm, Linear
 
 
 class MLP(nn.Module):
     """D → 4 D → GELU → D, for each of R runs."""
 
-    def __init__(self, config: ModelConfig, n_run: int, place: int):
+    def __init__(self, config: ModelConfig, n_run: int, kernels: Kernels, layer: int):
         super().__init__()
-        self.c_fc = Linear(n_run, config.n_embd, 4 * config.n_embd, config.bias)
-        self.c_proj = Linear(n_run, 4 * config.n_embd, config.n_embd, config.bias)
-        self.dropout = Dropout(config.dropout, place)
+        self.c_fc = Linear(n_run, config.n_embd, 4 * config.n_embd, config.bias, kernels.product)
+        self.c_proj = Linear(n_run, 4 * config.n_embd, config.n_embd, config.bias, kernels.product)
+        self.dropout = Dropout(config.dropout, 3 * layer + 3)
         self.approximate = "tanh" if config.activation == "gelu_new" else "none"
 
     def forward(self, x: Tensor) -> Tensor:
@@ -34,16 +35,16 @@ class MLP(nn.Module):
 class Block(nn.Module):
     """x + attention(norm(x)), then x + MLP(norm(x)): (R, B, T, D) → (R, B, T, D)."""
 
-    def __init__(self, config: ModelConfig, n_head: Sequence[int], layer: int):
+    def __init__(self, config: ModelConfig, n_head: Sequence[int], kernels: Kernels, layer: int):
         super().__init__()
-        n_run, place = len(n_head), 3 * layer + 1  # the embedding's dropout has place 0
+        n_run, attention = len(n_head), (kernels.attention, kernels.product)
         self.ln_1 = LayerNorm(n_run, config.n_embd, config.bias)
-        self.attn = CausalMHA(config.n_embd, n_head, config.bias, config.dropout, config.attention, place)
+        self.attn = CausalMHA(config.n_embd, n_head, config.bias, config.dropout, *attention, layer)
         self.ln_2 = LayerNorm(n_run, config.n_embd, config.bias)
-        self.mlp = MLP(config, n_run, place + 2)
+        self.mlp = MLP(config, n_run, kernels, layer)
 
-    def forward(self, x: Tensor, cache: Cache | None = None) -> Tensor:
-        x = x + self.attn(self.ln_1(x), cache)
+    def forward(self, x: Tensor, cache: KeyValueCache | None = None) -> Tensor:
+        x = x + self.attn(self.ln_1(x), cache.attend if cache else None)
         return x + self.mlp(self.ln_2(x))
 
 
@@ -54,12 +55,13 @@ class GPT(nn.Module):
         config: the network; config.n_head is not looked at.
         vocab_size: V, tokens.
         n_head: heads of each run, R numbers that divide n_embd; runs of equal H should stand together.
+        kernels: what it computes with (see model/fast); None: what needs no building and no certain device.
 
     Raises:
         ValueError: where a head count does not divide n_embd.
     """
 
-    def __init__(self, config: ModelConfig, vocab_size: int, n_head: Sequence[int]):
+    def __init__(self, config: ModelConfig, vocab_size: int, n_head: Sequence[int], kernels: Kernels | None = None):
         super().__init__()
         for heads in n_head:
             if heads < 1 or config.n_embd % heads:
@@ -67,19 +69,22 @@ class GPT(nn.Module):
         self.config = config
         self.vocab_size = vocab_size
         self.n_head = tuple(n_head)
+        self.kernels = kernels or kernels_for(config)
         n_run = len(n_head)
         self.wte = Embedding(n_run, vocab_size, config.n_embd)
         self.wpe = Embedding(n_run, config.block_size, config.n_embd)
         self.drop = Dropout(config.dropout, 0)
-        self.h = nn.ModuleList(Block(config, n_head, layer) for layer in range(config.n_layer))
+        self.h = nn.ModuleList(Block(config, n_head, self.kernels, layer) for layer in range(config.n_layer))
         self.ln_f = LayerNorm(n_run, config.n_embd, config.bias)
 
-    def hidden(self, tokens: Tensor, cache: Sequence[Cache] | None = None) -> Tensor:
+    def embed(self, tokens: Tensor, first: Tensor | int = 0) -> Tensor:
+        """Tokens (R, B, T), the first at position `first`, → the residual stream before the blocks (R, B, T, D)."""
+        position = torch.arange(tokens.shape[-1], device=tokens.device) + first
+        return self.drop(self.wte(tokens) + self.wpe.weight[:, None, position])
+
+    def hidden(self, tokens: Tensor, cache: Sequence[KeyValueCache] | None = None) -> Tensor:
         """Tokens (R, B, T) → the final layer norm's output (R, B, T, D). With a cache, tokens go on after it."""
-        started = cache is not None and cache[0].length > 0
-        position = cache[0].position if started else torch.arange(tokens.shape[-1], device=tokens.device)
-        x = self.wte(tokens) + self.wpe.weight[:, None, position]
-        x = self.drop(x)
+        x = self.embed(tokens, cache[0].position if cache else 0)
         for layer, block in enumerate(self.h):
             x = block(x, cache[layer] if cache else None)
         return self.ln_f(x)
@@ -92,10 +97,14 @@ class GPT(nn.Module):
         """Tokens (R, B, T) → logits (R, B, T, V)."""
         return self.logits(self.hidden(tokens))
 
+    def losses(self, hidden: Tensor, targets: Tensor) -> Tensor:
+        """Cross entropy of each token, nats, (R, B, T), from what `hidden` returns; 0 where the target is -1."""
+        logits = self.logits(hidden).flatten(0, -2).float()
+        return F.cross_entropy(logits, targets.flatten(), ignore_index=-1, reduction="none").view(targets.shape)
+
     def token_losses(self, tokens: Tensor, targets: Tensor) -> Tensor:
         """Cross entropy of each token, nats, (R, B, T); tokens and targets (R, B, T); 0 where the target is -1."""
-        logits = self(tokens).flatten(0, -2).float()
-        return F.cross_entropy(logits, targets.flatten(), ignore_index=-1, reduction="none").view(targets.shape)
+        return self.losses(self.hidden(tokens), targets)
 
     def loss(self, tokens: Tensor, targets: Tensor) -> Tensor:
         """Mean cross entropy of each run, nats a token, (R,)."""
@@ -128,24 +137,9 @@ class GPT(nn.Module):
             if isinstance(module, Dropout):
                 module.keys = keys
 
-    def set_core_dtype(self, dtype: torch.dtype | None) -> None:
-        """Attend in this precision whatever autocast says; None: as autocast says."""
-        for block in self.h:
-            block.attn.core_dtype = dtype
-
-    def use_cpu_kernel(self) -> None:
-        """Attend to all runs in one call by model.fast.cpu, whose library must be loaded, whatever config says.
-
-        Not where attention patterns are dropped from: there each H is attended by itself.
-        """
-        for module in self.modules():
-            if isinstance(module, CausalMHA | Linear):
-                module.cpu_kernel = True
-
-    def new_cache(self) -> list[Cache | StackCache]:
+    def new_cache(self) -> list[KeyValueCache]:
         """An empty key-value cache, one a layer."""
-        kind = StackCache if self.h[0].attn.cpu_kernel else Cache
-        return [kind(self.config.block_size) for _ in self.h]
+        return [self.kernels.cache(self.config.block_size, self.wte.weight.device) for _ in self.h]
 
     def n_parameters(self) -> int:
         """Parameters of one run, the tied embedding counted once."""

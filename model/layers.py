@@ -5,35 +5,33 @@ networks is one batched matrix product where R programs would launch R. Shapes: 
 sequence, D features (`n_embd`), V tokens in the vocabulary.
 """
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from model.fast.cpu import few_rows, multiply_few
+Product = Callable[[Tensor, Tensor, Tensor | None], Tensor]
+
+
+def batched_product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """R linear maps: x (R, N, d_in), weight (R, d_in, d_out), bias (R, d_out) → (R, N, d_out)."""
+    if len(weight) == 1:  # one run: the plain product, with the bias added in its kernel
+        return (x[0] @ weight[0] if bias is None else torch.addmm(bias[0], x[0], weight[0]))[None]
+    return torch.bmm(x, weight) if bias is None else torch.baddbmm(bias.unsqueeze(1), x, weight)
 
 
 class Linear(nn.Module):
     """R linear maps: (R, …, d_in) → (R, …, d_out). Weights lie as in GPT-2's Conv1D, (d_in, d_out)."""
 
-    def __init__(self, n_run: int, d_in: int, d_out: int, bias: bool):
+    def __init__(self, n_run: int, d_in: int, d_out: int, bias: bool, product: Product = batched_product):
         super().__init__()
         self.weight = nn.Parameter(torch.empty(n_run, d_in, d_out))
         self.bias = nn.Parameter(torch.empty(n_run, d_out)) if bias else None
-        self.cpu_kernel = False  # see GPT.use_cpu_kernel
+        self.product = product
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.cpu_kernel and few_rows(x, self.weight):
-            return multiply_few(x, self.weight, self.bias)
-        rows = x.flatten(1, -2)  # (R, B·T, d_in)
-        if len(self.weight) == 1:  # one run: the plain product, with the bias added in its kernel
-            weight, bias = self.weight[0], None if self.bias is None else self.bias[0]
-            y = rows[0] @ weight if bias is None else torch.addmm(bias, rows[0], weight)
-            return y.unflatten(0, x.shape[:-1])
-        y = (
-            torch.bmm(rows, self.weight)
-            if self.bias is None
-            else torch.baddbmm(self.bias.unsqueeze(1), rows, self.weight)
-        )
+        y = self.product(x.flatten(1, -2), self.weight, self.bias)  # (R, B·T, d_out)
         return y.unflatten(1, x.shape[1:-1])
 
 
@@ -67,30 +65,27 @@ class Embedding(nn.Module):
 
 
 class Dropout(nn.Module):
-    """Dropout whose mask is a function of the run's key, this layer's place and the element's place alone.
+    """Dropout whose mask is a function of the run's key, the layer's number and the element's index alone.
 
     PyTorch's generator would hand a run another mask whenever its companions change. Here runs that share a seed share
     their masks, a run alone drops what it drops in a stack, and going on after a stop needs no generator state. The
     32-bit mixing function is `lowbias32` of Chris Wellons' hash-prospector (2018), in 64-bit integers.
     """
 
-    def __init__(self, p: float, place: int):
+    def __init__(self, p: float, number: int):
         super().__init__()
         self.p = p
-        self.place = place
+        self.number = number  # its own among the model's dropout layers
         self.keys: Tensor | None = None  # (R,) int64 below 2³², one a run: set by GPT.set_dropout_keys
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Drop elements of x (r, …), where r runs are those of `keys`, with probability p; scale up the rest."""
-        return self.drop(x, self.keys)
-
-    def drop(self, x: Tensor, keys: Tensor | None) -> Tensor:
+    def forward(self, x: Tensor, rows: slice = slice(None)) -> Tensor:
+        """Drop elements of x (r, …), which belongs to the runs `rows`, with probability p; scale up the rest."""
         if not self.training or self.p == 0.0:
             return x
-        if keys is None:
+        if self.keys is None:
             raise RuntimeError("dropout needs keys: call GPT.set_dropout_keys before a training step")
         element = torch.arange(x[0].numel(), device=x.device)
-        base = mix(keys + self.place * 0x9E3779B1 & MASK32)
+        base = mix(self.keys[rows] + self.number * 0x9E3779B1 & MASK32)
         bits = mix(mix(element)[None] ^ base[:, None]).view(x.shape)
         return x * ((bits >= int(self.p * 2**32)) * (1 / (1 - self.p))).to(x.dtype)
 

@@ -21,6 +21,7 @@ from experiment import checkpoint
 from experiment.config import Config, TrainConfig
 from experiment.folder import Run
 from experiment.pretrained import put_pretrained
+from model.fast import kernels_for
 from model.gpt import GPT
 from training.loggers import Loggers
 from training.metrics import Metrics, finite
@@ -86,7 +87,9 @@ class Stack:
     ):
         self.runs, self.config, self.start = runs, config, start
         self.eot = dataset.tokenizer.eot
-        self.model = GPT(config.model, dataset.tokenizer.vocab_size, [run.n_head for run in runs]).to(device)
+        kernels = kernels_for(config.model, device if speed.kernel else None)
+        heads = [run.n_head for run in runs]
+        self.model = GPT(config.model, dataset.tokenizer.vocab_size, heads, kernels).to(device)
         if config.model.init is None or start:
             self.model.init_weights([run.seed for run in runs])
         else:

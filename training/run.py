@@ -261,6 +261,6 @@ def _announce(
         f"vocabulary {dataset.tokenizer.vocab_size}"
     )
     if config.model.dropout > 0 and config.model.attention == "sdpa":
-        log.info("dropout > 0: training attends with the explicit core, whose dropout each run draws for itself")
+        log.info("dropout > 0: attention is eager, as each run draws its own dropout of the patterns")
     if any(start for _, start in stacks):
         log.info("going on from iteration " + ", ".join(str(start) for _, start in stacks))

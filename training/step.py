@@ -49,10 +49,6 @@ class Step:
         self.seed_keys = torch.tensor([int.from_bytes(d, "little") for d in digests], device=self.device)
         self.keys = torch.zeros_like(self.seed_keys)
         model.set_dropout_keys(self.keys)
-        if speed.attention_precision == "fp32" and speed.precision == "bf16":
-            model.set_core_dtype(torch.float32)
-        if speed.kernel:
-            model.use_cpu_kernel()
         self.loss = model.loss
         self.proven = not speed.compile  # whether compiled code has run once
         if speed.compile:

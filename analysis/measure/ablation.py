@@ -5,12 +5,14 @@ better than one?, NeurIPS 2019. Everything before the silenced layer is computed
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import pairwise
 
 import torch
 from torch import Tensor
 
 from model.gpt import GPT
+from model.hooks import hooks
 
 VERSION = 1
 MOST_STEPS = 16
@@ -32,12 +34,11 @@ def ablate(model: GPT, x: Tensor, y: Tensor, progress: Callable[[int], object] =
     """
     layers, heads = len(model.h), model.n_head[0]
     active = torch.ones(layers, heads, dtype=torch.bool, device=x.device)
-    hooks = [
-        block.attn.z.register_forward_hook(
-            lambda module, inputs, z, layer=layer: z.masked_fill(~active[layer][:, None, None], 0.0)
-        )
-        for layer, block in enumerate(model.h)
-    ]
+
+    def ablated(layer: int, concat: Tensor) -> Tensor:
+        """(1, B, T, D) with the slices of heads that are not active set to 0."""
+        return concat.unflatten(-1, (heads, -1)).masked_fill(~active[layer][:, None], 0.0).flatten(-2)
+
     model.eval()
     tokens = int((y >= 0).sum())
     size = max(1, LOGITS // (x.shape[1] * model.vocab_size))
@@ -49,13 +50,12 @@ def ablate(model: GPT, x: Tensor, y: Tensor, progress: Callable[[int], object] =
         for stream, targets in zip(streams, parts, strict=True):
             for block in model.h[layer:]:
                 stream = block(stream)
-            total += model_loss(model, stream, targets)
+            total += float(model.losses(model.ln_f(stream), targets[None]).sum())
         progress(1)
         return total / tokens
 
-    try:
-        position = torch.arange(x.shape[1], device=x.device)
-        start = [model.wte(part[None]) + model.wpe.weight[:, None, position] for part in x.split(size)]
+    with hooks(model, {f"h.{layer}.attn.concat": partial(ablated, layer) for layer in range(layers)}):
+        start = [model.embed(part[None]) for part in x.split(size)]
         whole = loss(start, 0)
         alone, streams = torch.zeros(layers, heads, dtype=torch.float64), start
         for layer, block in enumerate(model.h):
@@ -72,9 +72,6 @@ def ablate(model: GPT, x: Tensor, y: Tensor, progress: Callable[[int], object] =
             for layer, head in order[before:count]:
                 active[layer, head] = False
             cumulative.append(loss(start, 0))
-    finally:
-        for hook in hooks:
-            hook.remove()
     return {
         "loss": whole,
         "alone": alone.tolist(),
@@ -83,10 +80,3 @@ def ablate(model: GPT, x: Tensor, y: Tensor, progress: Callable[[int], object] =
         "cumulative": cumulative,
         "tokens": tokens,
     }
-
-
-def model_loss(model: GPT, stream: Tensor, targets: Tensor) -> float:
-    """Sum of the losses of the last block's output (1, B, T, D) against targets (B, T), nats."""
-    logits = model.logits(model.ln_f(stream)).flatten(0, -2).float()
-    losses = torch.nn.functional.cross_entropy(logits, targets.flatten(), ignore_index=-1, reduction="none")
-    return float(losses.double().sum())

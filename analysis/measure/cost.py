@@ -20,12 +20,12 @@ from torch.profiler import ProfilerActivity
 
 from experiment.config import Config
 from machine import device_name
-from model.fast.build import have_kernel
+from model.fast import kernels_for
 from model.gpt import GPT
 from training.optimizer import StackedAdamW
 
-VERSION = 2
-CORES = ("sdpa", "explicit")
+VERSION = 3
+CORES = ("sdpa", "eager")
 ROUNDS, SECONDS, LEAST = 2, 0.2, 3
 """Rounds of measurement, and in each for how many seconds, and how many iterations at least."""
 
@@ -35,11 +35,10 @@ class Alone:
 
     def __init__(self, config: Config, vocab_size: int, n_head: int, core: str, device: torch.device, bf16: bool):
         self.train, self.device, self.bf16 = config.train, device, bf16
-        self.model = GPT(replace(config.model, attention=core), vocab_size, [n_head]).to(device)
+        settings = replace(config.model, attention=core)
+        self.model = GPT(settings, vocab_size, [n_head], kernels_for(settings, device)).to(device)  # as it trains
         self.model.init_weights([0])
         self.model.train()
-        if core == "sdpa" and device.type == "cpu" and have_kernel():
-            self.model.use_cpu_kernel()  # as it trains
         train = config.train
         self.optimizer = StackedAdamW(
             self.model, [train.learning_rate], [train.weight_decay], (train.beta1, train.beta2), train.grad_clip

@@ -6,11 +6,13 @@ and the first are three different tokens, and a head that looks at one of them a
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from model.gpt import GPT
+from model.hooks import hooks
 
 VERSION = 1
 FIRST_QUERY = 2
@@ -25,7 +27,7 @@ MEASURES = ("distance", "entropy", "previous", "first", "self", "induction")
 def measure_heads(
     model: GPT, x: Tensor, valid: Tensor, eot: int | None = None, progress: Callable[[int], object] = lambda n: None
 ) -> dict:
-    """Measures of every head of a model of one run, whose core is the explicit one.
+    """Measures of every head of a model of one run with eager attention.
 
     Args:
         x: windows of validation tokens (N, T), T >= 4, on the model's device.
@@ -65,20 +67,13 @@ def measure_heads(
         root = (pattern.sqrt() * weight[..., None]).flatten(-2)  # weights are 0 or 1
         gram[layer] += (root @ root.mT).sum(0).double().cpu()
 
-    hooks = [
-        block.attn.pattern.register_forward_hook(lambda module, inputs, output, layer=layer: look(layer, output))
-        for layer, block in enumerate(model.h)
-    ]
     model.eval()
     size = max(1, PATTERN_ELEMENTS // (heads * length**2))
-    try:
+    with hooks(model, {f"h.{layer}.attn.pattern": partial(look, layer) for layer in range(layers)}):
         for windows, real in zip(x.split(size), valid.split(size), strict=True):
             weight = real[:, None, FIRST_QUERY:].float()
             model.hidden(windows[None])
             progress(len(windows))
-    finally:
-        for hook in hooks:
-            hook.remove()
     queries = int(valid[:, FIRST_QUERY:].sum())
     result = {name: (total / queries).tolist() for name, total in sums.items()}
     result["induction"] = induction_scores(model, eot).tolist()
@@ -104,18 +99,11 @@ def induction_scores(model: GPT, eot: int | None = None, seed: int = 0) -> Tenso
         after = pattern[0].diagonal(1 - half, -2, -1)  # (B, H, half + 1): queries half - 1 … 2 half - 1
         scores[layer].append(after[..., 1:].mean(-1).double().sum(0).cpu())
 
-    hooks = [
-        block.attn.pattern.register_forward_hook(lambda module, inputs, output, layer=layer: look(layer, output))
-        for layer, block in enumerate(model.h)
-    ]
     model.eval()
     size = max(1, PATTERN_ELEMENTS // (model.n_head[0] * 4 * half**2))
-    try:
+    with hooks(model, {f"h.{layer}.attn.pattern": partial(look, layer) for layer in range(len(model.h))}):
         for part in tokens.split(size):
             model.hidden(part[None])
-    finally:
-        for hook in hooks:
-            hook.remove()
     return torch.stack([torch.stack(of_layer).sum(0) / REPEATED for of_layer in scores])
 
 

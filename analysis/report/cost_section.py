@@ -15,7 +15,7 @@ from experiment.config import Config
 from model.describe import flops_per_token
 
 MIB = 2**20
-LOOKS = {"sdpa": ("o", "-", "0.1"), "explicit": ("s", (0, (5, 2)), "#0072b2")}
+LOOKS = {"sdpa": ("o", "-", "0.1"), "eager": ("s", (0, (5, 2)), "#0072b2")}
 
 
 def iteration_flops(config: Config, vocab_size: int, n_head: int) -> float:
@@ -42,7 +42,7 @@ def cost_section(
         f"A training iteration of one run: {train.batch_size * train.gradient_accumulation_steps} sequences of "
         f"{model.block_size} tokens, forward, backward and AdamW. The matrices are D × D whatever H is, so the "
         "parameters and the operations of the matrix products do not depend on H; the attention scores do: H · T² of "
-        "them a sequence and layer, which the explicit core holds in memory and the fused one (sdpa) does not."
+        "them a sequence and layer, which eager attention holds in memory and the fused one (sdpa) does not."
     ]
     pictures = []
     if costs:

@@ -165,7 +165,7 @@ class Probe:
 
         def measure(run: Run, bar: tqdm) -> dict:
             x, y = self._windows(HEAD_TOKENS)
-            return measure_heads(self._model(run, "explicit"), x, y >= 0, self.dataset.tokenizer.eot, bar.update)
+            return measure_heads(self._model(run, "eager"), x, y >= 0, self.dataset.tokenizer.eot, bar.update)
 
         return self._each("heads", VERSION, {"tokens": HEAD_TOKENS}, measure, self._count(HEAD_TOKENS)[0])
 

@@ -23,7 +23,6 @@ from analysis.report.viewer import LENGTH, fit, pack, patterns, token_texts
 from data.tales import stories
 from errors import InputError
 from experiment.pretrained import Pretrained, load_pretrained, open_pretrained
-from machine import pick_device
 from model.gpt import GPT
 
 log = logging.getLogger("headcount")
@@ -52,7 +51,7 @@ def pretrained_part(
     source = open_pretrained(path)
     source = dataclasses.replace(source, name=Path(source.name).name)  # a folder's name is short enough for a title
     config, tokenizer = source.config, source.tokenizer()
-    model = load_pretrained(source, None, core="explicit").to(pick_device(device))
+    model = load_pretrained(source, None, device, "eager")
     ids = [tokenizer.encode(story.text)[: min(TOKENS, config.block_size)] for story in stories(STORIES, seed=1)]
     ids = [tokens for tokens in ids if len(tokens) >= LEAST_TOKENS]
     if not ids:

@@ -23,6 +23,7 @@ from experiment.samples import load_stack
 from machine import pick_device
 from model.generate import generate
 from model.gpt import GPT
+from model.hooks import hook_names, run_with_cache
 
 log = logging.getLogger("headcount")
 
@@ -106,9 +107,9 @@ def chosen(study: Study) -> list[RunCurve]:
 
 
 def load(run: Run, experiment: Experiment, device: torch.device) -> GPT:
-    """The run's newest weights with the explicit core, whose pattern can be seen. Raises CannotLook without weights."""
+    """The run's newest weights with eager attention, whose pattern can be seen. Raises CannotLook without weights."""
     try:
-        return load_stack([run], replace(experiment.config.model, attention="explicit"), device)
+        return load_stack([run], replace(experiment.config.model, attention="eager"), device)
     except InputError as error:
         raise CannotLook(f"{error}.") from None
 
@@ -147,19 +148,9 @@ def cut(dataset: Dataset, count: int, length: int) -> list[np.ndarray]:
 @torch.no_grad()
 def patterns(model: GPT, tokens: Tensor) -> list[Tensor]:
     """Attention of every layer of a model of one run on tokens (T,): (H, T, T) each, on the CPU."""
-    found = []
-    hooks = [
-        block.attn.pattern.register_forward_hook(
-            lambda module, inputs, output: found.append(output[0, 0].float().cpu())
-        )
-        for block in model.h
-    ]
-    try:
-        model.hidden(tokens.to(model.wte.weight.device)[None, None])
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return found
+    names = hook_names(model, ["pattern"])
+    seen = run_with_cache(model, tokens.to(model.wte.weight.device)[None, None], names)[1]
+    return [seen[name][0, 0].float().cpu() for name in names]
 
 
 def pack(pattern: Tensor) -> str:

@@ -355,15 +355,17 @@ void multiply_few(
     }
 }
 
-void attend_next(const Stack* s, const float* qkv, float* keys, float* values, float* out, Index length) {
+void attend_next(
+    const Stack* s, const float* qkv, float* keys, float* values, float* out, Index length, Index count) {
     const Index S = s->T, D = s->D;
 #pragma omp parallel num_threads(s->threads)
     {
         std::vector<float> scores(S), some(padded(D));
 #pragma omp for schedule(static, 1)
         for (Index i = 0; i < s->R * s->B; i++)
-            sequence_next(S, D, s->heads[i / s->B], length, qkv + 3 * D * i, keys + D * S * i, values + D * S * i,
-                          out + D * i, scores.data(), some.data());
+            for (Index n = i * count, at = length; at < length + count; n++, at++)
+                sequence_next(S, D, s->heads[i / s->B], at, qkv + 3 * D * n, keys + D * S * i, values + D * S * i,
+                              out + D * n, scores.data(), some.data());
     }
 }
 

@@ -6,13 +6,13 @@ is not this module's business.
 """
 
 import ctypes
-import math
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+
+from model.layers import batched_product
 
 SOURCE = Path(__file__).with_name("cpu.cpp")
 BLOCK = 16
@@ -114,59 +114,46 @@ def attend_stack(qkv: Tensor, n_head: Sequence[int]) -> Tensor:
     return _attend(qkv, list(n_head))[0]
 
 
-def few_rows(x: Tensor, weight: Tensor) -> bool:
-    """Whether `multiply_few` is the faster product: fp32 on the CPU, a few rows, nothing to differentiate."""
-    few = x.numel() <= FEW_ROWS * len(x) * x.shape[-1] and weight.shape[2] % BLOCK == 0
-    return few and x.dtype == weight.dtype == torch.float32 and not torch.is_grad_enabled()
-
-
-def multiply_few(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """x weight + bias for each run: x (R, …, d_in), weight (R, d_in, d_out), bias (R, d_out) → (R, …, d_out)."""
+def product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """As `batched_product`; by our kernel where few rows (sampling) in fp32 leave reading the weights as the work."""
     n_run, d_in, d_out = weight.shape
-    x, out = x.contiguous(), x.new_empty(*x.shape[:-1], d_out)
-    sizes = (ctypes.c_int64(size) for size in (n_run, x.numel() // (n_run * d_in), d_in, d_out))
+    few = x.shape[1] <= FEW_ROWS and d_out % BLOCK == 0 and x.dtype == weight.dtype == torch.float32
+    if not few or torch.is_grad_enabled():
+        return batched_product(x, weight, bias)
+    x, out = x.contiguous(), x.new_empty(n_run, x.shape[1], d_out)
+    sizes = (ctypes.c_int64(size) for size in (n_run, x.shape[1], d_in, d_out))
     tensors = (ctypes.c_void_p(t.data_ptr() if t is not None else None) for t in (x, weight, bias, out))
     _library.multiply_few(*sizes, *tensors, torch.get_num_threads())
     return out
 
 
-class StackCache:
-    """Keys and values of one layer for all runs: as model.attention.Cache, for one new token a call and fp32."""
+class KernelCache:
+    """Keys and values of one layer for all runs, fp32, laid out as the kernel reads them; see model/fast/cache.py."""
 
-    def __init__(self, block_size: int):
+    def __init__(self, block_size: int, device: torch.device):
         self.room = -(-block_size // BLOCK) * BLOCK
         self.length = 0  # tokens held
+        self.held: tuple[Tensor, Tensor] | None = None  # keys, values
 
     @property
     def position(self) -> Tensor:
-        """Place of the next token, (1,)."""
+        """Index of the next token, (1,)."""
         return torch.tensor([self.length])
 
-    def put(self, qkv: Tensor, groups: Sequence[tuple[int, int]]) -> None:
-        """Hold the first T tokens: qkv (R, B, T, 3 D); groups (H, runs of that H), as CausalMHA has them."""
-        self.n_head = [n_head for n_head, runs in groups for _ in range(runs)]
-        n_run, n_sequence, self.length, width = qkv.shape
-        room = n_run, n_sequence, self.room * width // 3
-        self.keys, self.values = qkv.new_zeros(room), qkv.new_zeros(math.prod(room) + BLOCK)
-        values = self.values[:-BLOCK].view(room)  # behind them, a narrow head's last vector reads on
-        blocks = -(-self.length // BLOCK)
-        for run, n_head in enumerate(self.n_head):
-            _, k, v = qkv[run].unflatten(-1, (3, n_head, -1)).permute(2, 0, 3, 1, 4)  # (B, H, T, d_h)
-            values[run].view(n_sequence, n_head, self.room, -1)[:, :, : self.length] = v
-            k = F.pad(k, (0, 0, 0, blocks * BLOCK - self.length)).unflatten(2, (blocks, BLOCK)).transpose(-2, -1)
-            self.keys[run].view(n_sequence, n_head, self.room // BLOCK, -1, BLOCK)[:, :, :blocks] = k
-
-    def attend(self, qkv: Tensor) -> Tensor:
-        """Add one token and attend from it to all so far: qkv (R, B, 1, 3 D) → (R, B, 1, D)."""
-        if qkv.shape[2] != 1:
-            raise ValueError(f"a cache that holds tokens takes one at a time, not {qkv.shape[2]}")
-        out = qkv.new_empty(*qkv.shape[:-1], qkv.shape[-1] // 3)
-        tensors = (ctypes.c_void_p(x.data_ptr()) for x in (qkv.contiguous(), self.keys, self.values, out))
-        stack = _stack(qkv, self.room, self.n_head)
-        _library.attend_next(ctypes.byref(stack), *tensors, ctypes.c_int64(self.length))
-        self.length += 1
+    def attend(self, qkv: Tensor, n_head: Sequence[int]) -> Tensor:
+        """See KeyValueCache."""
+        n_run, n_sequence, count, width = qkv.shape
+        if self.held is None:
+            room = n_run * n_sequence * self.room * width // 3
+            # behind the values, a narrow head's last vector reads on
+            self.held = qkv.new_zeros(room), qkv.new_zeros(room + BLOCK)
+        out = qkv.new_empty(*qkv.shape[:-1], width // 3)
+        tensors = (ctypes.c_void_p(x.data_ptr()) for x in (qkv.contiguous(), *self.held, out))
+        stack = _stack(qkv, self.room, n_head)
+        _library.attend_next(ctypes.byref(stack), *tensors, ctypes.c_int64(self.length), ctypes.c_int64(count))
+        self.length += count
         return out
 
     def clear(self) -> None:
-        """Hold nothing."""
+        """Hold nothing, and keep the tensors for what comes next."""
         self.length = 0

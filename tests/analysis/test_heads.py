@@ -12,8 +12,10 @@ from model.config import ModelConfig
 from model.gpt import GPT
 
 
-def random_model(n_head=4, n_layer=2, n_embd=32, core="explicit", vocab=23, block_size=16) -> GPT:
-    model = GPT(ModelConfig(n_layer=n_layer, n_embd=n_embd, block_size=block_size, attention=core), vocab, [n_head])
+def random_model(n_head=4, n_layer=2, n_embd=32, attention="eager", vocab=23, block_size=16) -> GPT:
+    model = GPT(
+        ModelConfig(n_layer=n_layer, n_embd=n_embd, block_size=block_size, attention=attention), vocab, [n_head]
+    )
     model.init_weights([0])
     return model
 
@@ -131,10 +133,10 @@ def test_the_rank_of_a_planted_product_is_found():
     assert found["stable_rank"][0][1] == pytest.approx(ratio, rel=1e-4)
 
 
-@pytest.mark.parametrize("core", ["sdpa", "explicit"])
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
 @torch.no_grad()
-def test_silencing_a_head_that_w0_ignores_costs_nothing_at_all(core):
-    model = random_model(core=core)
+def test_silencing_a_head_that_w0_ignores_costs_nothing_at_all(attention):
+    model = random_model(attention=attention)
     model.h[1].attn.c_proj.weight[0, 8:16] = 0  # W_0's rows of head 1 of the second layer
     for block in model.h:
         block.attn.c_attn.weight.mul_(10)

@@ -39,19 +39,19 @@ def test_runs_by_name_text_and_a_table_of_plain_rows(trained):
     assert runs.get("h02-seed0") is None
 
 
-def test_looking_gives_the_named_points_of_the_pass_that_gave_the_logits(trained):
+def test_running_with_a_cache_gives_the_hook_points_of_the_pass_that_gave_the_logits(trained):
     run = load(trained.path, "cpu")["h04-seed0"]
     text = "The old man had a boat."
-    seen = run.look(text)
+    logits, seen = run.run_with_cache(text)
     n = len(run.tokenizer.encode(text))
-    assert seen["h.0.q"].shape == (4, n, 8)
-    assert seen["h.0.pattern"].shape == (4, n, n)
-    assert torch.allclose(seen["h.0.pattern"].sum(-1), torch.ones(4, n))
-    z = seen["h.0.pattern"] @ seen["h.0.v"]
-    assert torch.allclose(z, seen["h.0.z"], atol=1e-6)
+    assert seen["h.0.attn.q"].shape == (4, n, 8)
+    assert seen["h.0.attn.pattern"].shape == (4, n, n)
+    assert torch.allclose(seen["h.0.attn.pattern"].sum(-1), torch.ones(4, n))
+    z = seen["h.0.attn.pattern"] @ seen["h.0.attn.v"]
+    assert torch.allclose(z, seen["h.0.attn.z"], atol=1e-6)
     concat = z.transpose(0, 1).flatten(1)  # (T, D)
-    assert torch.allclose(concat @ run.model.h[0].attn.c_proj.weight[0], seen["h.0.out"], atol=1e-5)
-    assert run.logits(text).shape == (n, 300)
+    assert torch.allclose(concat @ run.model.h[0].attn.c_proj.weight[0], seen["h.0.attn.out"], atol=1e-5)
+    assert torch.equal(run.logits(text), logits)
 
 
 def test_training_from_python_is_train_py(tmp_path):

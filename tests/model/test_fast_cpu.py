@@ -6,10 +6,10 @@ import stat
 import pytest
 import torch
 
-from model.attention import attend
+from model.attention import eager_attention
 from model.config import ModelConfig
 from model.fast import build as kernel
-from model.fast import cpu
+from model.fast import cpu, kernels_for
 from model.fast.build import have_kernel, load_kernel
 from model.generate import generate
 from model.gpt import GPT
@@ -24,9 +24,8 @@ def compiled():
 
 
 def by_pytorch(qkv, n_head):
-    """Each run by the explicit core, in fp64."""
-    runs = zip(qkv.double(), n_head, strict=True)
-    return torch.stack([attend(*run.chunk(3, -1), heads, core="explicit") for run, heads in runs])
+    """The textbook in fp64."""
+    return eager_attention(qkv.double(), n_head)
 
 
 SHAPES = [  # B, T, D, heads: of whole vectors and blocks, and others; one token; a head a feature; several blocks
@@ -99,22 +98,23 @@ def test_the_operator_keeps_pytorchs_contract():
 @pytest.mark.parametrize(("width", "n_head", "block_size"), [(32, [1, 2, 4, 8], 24), (20, [1, 5, 5], 33)])
 def test_texts_and_states_of_a_model_are_those_without_the_kernels(bias, width, n_head, block_size):
     config = ModelConfig(n_layer=2, n_embd=width, block_size=block_size, bias=bias)
-    plain, fast = (GPT(config, 65, n_head).eval() for _ in range(2))
+    kernels = kernels_for(config, torch.device("cpu"))
+    plain, fast = GPT(config, 65, n_head).eval(), GPT(config, 65, n_head, kernels).eval()
+    assert fast.kernels.cache is cpu.KernelCache
     plain.init_weights(range(len(n_head)))
     for parameter in plain.parameters():
         parameter.data *= 4  # predictions that are far from equal
     fast.load_state_dict(plain.state_dict())
-    fast.use_cpu_kernel()
     prompt = list(range(18))
     assert torch.equal(generate(plain, prompt, 3, 60), generate(fast, prompt, 3, 60))  # beyond block_size
     tokens = torch.randint(0, 65, (len(n_head), 2, block_size))
     cache = fast.new_cache()
-    assert isinstance(cache[0], cpu.StackCache)
     with torch.no_grad():
-        parts = [fast.hidden(part, cache) for part in (tokens[..., :5], *tokens[..., 5:].split(1, -1))]
-        assert torch.allclose(torch.cat(parts, 2), plain.hidden(tokens), atol=1e-4)
-    with pytest.raises(ValueError, match="one at a time"):
-        cache[0].attend(torch.zeros(len(n_head), 2, 2, 3 * width))
+        for context in (tokens, tokens.flip(-1)):  # a second context in the same tensors
+            for layer in cache:
+                layer.clear()
+            parts = [fast.hidden(part, cache) for part in (context[..., :5], *context[..., 5:].split(1, -1))]
+            assert torch.allclose(torch.cat(parts, 2), plain.hidden(context), atol=1e-4)
 
 
 def test_a_library_that_is_damaged_or_open_to_others_is_built_again(tmp_path, monkeypatch):

@@ -6,12 +6,15 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from model.attention import HOOK_POINTS, CausalMHA, attend
+from model.attention import CausalMHA, eager_attention, softmax_attention
 from model.config import ModelConfig
-from model.describe import flops_per_token, parameter_table, trace_attention
-from model.generate import draw, generate
+from model.describe import attention_shapes, flops_per_token, parameter_table
+from model.fast.cache import Cache
+from model.fast.sdpa import fused_attention
+from model.generate import Gumbel, draw, generate
 from model.gpt import GPT
 from model.gpt2 import gpt2_config, gpt2_tensors, load_gpt2_tensors, model_config
+from model.hooks import hook_names, hooks, run_with_cache
 
 VOCAB = 61
 HEADS = [1, 1, 4, 16, 16]
@@ -64,12 +67,12 @@ def test_training_gradients_equal_those_of_transformers_gpt2():
         assert torch.allclose(parameter.grad[0], theirs[name].grad, atol=1e-5), name
 
 
-@pytest.mark.parametrize("core", ["sdpa", "explicit"])
+@pytest.mark.parametrize("attention", [None, fused_attention])
 @pytest.mark.parametrize("n_head", [1, 2, 8])
-def test_attention_equals_torch_multihead_attention(core, n_head):
+def test_attention_equals_torch_multihead_attention(attention, n_head):
     torch.manual_seed(0)
     D, T = 32, 11
-    ours = CausalMHA(D, [n_head], bias=True, dropout=0.0, core=core, place=1)
+    ours = CausalMHA(D, [n_head], bias=True, attention=attention)
     theirs = torch.nn.MultiheadAttention(D, n_head, bias=True, batch_first=True)
     with torch.no_grad():
         for p in theirs.parameters():
@@ -84,26 +87,27 @@ def test_attention_equals_torch_multihead_attention(core, n_head):
     assert torch.allclose(ours(x)[0], expected, atol=1e-5)
 
 
-@pytest.mark.parametrize("shape", [(9, 32), (2, 9, 32), (3, 2, 9, 32)])
-@pytest.mark.parametrize("core", ["sdpa", "explicit"])
-def test_attend_takes_any_leading_axes_and_equals_the_textbook(shape, core):
+@pytest.mark.parametrize("attention", [eager_attention, fused_attention])
+def test_every_implementation_is_the_textbook_written_out_in_loops(attention):
     torch.manual_seed(0)
-    q, k, v = torch.randn(3, *shape)
-    out = attend(q, k, v, 4, core)
-    expected = torch.empty(shape)
-    for head in range(4):
-        cut = slice(8 * head, 8 * head + 8)
-        for i in range(9):
-            weights = (q[..., i : i + 1, cut] * k[..., : i + 1, cut]).sum(-1) / math.sqrt(8)
-            weights = weights.exp() / weights.exp().sum(-1, keepdim=True)
-            expected[..., i, cut] = (weights[..., None] * v[..., : i + 1, cut]).sum(-2)
-    assert torch.allclose(out, expected, atol=1e-5)
+    qkv = torch.randn(3, 2, 9, 96)
+    expected = torch.empty(3, 2, 9, 32)
+    for run, heads in enumerate([1, 4, 4]):
+        q, k, v = qkv[run].chunk(3, -1)
+        d_h = 32 // heads
+        for head in range(heads):
+            cut = slice(d_h * head, d_h * head + d_h)
+            for i in range(9):
+                weights = (q[..., i : i + 1, cut] * k[..., : i + 1, cut]).sum(-1) / math.sqrt(d_h)
+                weights = weights.exp() / weights.exp().sum(-1, keepdim=True)
+                expected[run, ..., i, cut] = (weights[..., None] * v[..., : i + 1, cut]).sum(-2)
+    assert torch.allclose(attention(qkv, [1, 4, 4]), expected, atol=1e-5)
 
 
-def test_explicit_core_equals_the_fused_one_in_a_mixed_stack_with_gradients():
+def test_eager_attention_equals_the_fused_one_in_a_mixed_stack_with_gradients():
     losses, grads = [], []
-    for core in ("sdpa", "explicit"):
-        model = make(HEADS, attention=core)
+    for attention in ("sdpa", "eager"):
+        model = make(HEADS, attention=attention)
         x = tokens(5)
         loss = model.loss(x[:, :, :-1], x[:, :, 1:])
         loss.sum().backward()
@@ -114,9 +118,9 @@ def test_explicit_core_equals_the_fused_one_in_a_mixed_stack_with_gradients():
 
 
 @pytest.mark.parametrize("n_head", [1, 4, 16])
-@pytest.mark.parametrize("core", ["sdpa", "explicit"])
-def test_later_tokens_never_change_earlier_logits(n_head, core):
-    model = make([n_head], attention=core)
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+def test_later_tokens_never_change_earlier_logits(n_head, attention):
+    model = make([n_head], attention=attention)
     x = tokens()
     changed = x.clone()
     changed[:, :, 12:] = (changed[:, :, 12:] + 5) % VOCAB
@@ -159,30 +163,30 @@ def test_a_head_count_that_does_not_divide_the_width_is_refused():
         GPT(ModelConfig(n_embd=64), VOCAB, [1, 3])
 
 
-def test_named_points_show_every_intermediate_tensor_and_can_replace_it():
-    model = make([4], attention="explicit")
-    attention = model.h[0].attn
-    seen = {}
-    hooks = [
-        getattr(attention, name).register_forward_hook(lambda _m, _i, out, name=name: seen.__setitem__(name, out))
-        for name in HOOK_POINTS
-    ]
-    model(tokens())
+def test_hook_points_show_every_intermediate_tensor_and_can_replace_it():
+    model = make([4], attention="eager")
+    _, seen = run_with_cache(model, tokens())
+    assert set(seen) == set(hook_names(model))
+    seen = {name.removeprefix("h.0.attn."): x for name, x in seen.items() if name.startswith("h.0")}
     assert {name: tuple(x.shape) for name, x in seen.items()} == {
         **dict.fromkeys(("q", "k", "v", "z"), (1, 3, 4, 24, 16)),
         **dict.fromkeys(("scores", "pattern"), (1, 3, 4, 24, 24)),
-        "out": (1, 3, 24, 64),
+        **dict.fromkeys(("concat", "out"), (1, 3, 24, 64)),
     }
-    pattern = seen["pattern"]
-    assert torch.allclose(pattern.sum(-1), torch.ones(()))
-    assert torch.allclose((pattern @ seen["v"]), seen["z"], atol=1e-6)
-    for hook in hooks:
-        hook.remove()
-    silence = attention.z.register_forward_hook(lambda _m, _i, z: torch.zeros_like(z))
-    attention.out.register_forward_hook(lambda _m, _i, out: seen.__setitem__("silenced", out))
-    model(tokens())
-    silence.remove()
-    assert not seen["silenced"].any()  # without bias, W_0 of nothing is nothing
+    assert torch.allclose(seen["pattern"].sum(-1), torch.ones(()))
+    assert torch.allclose(seen["pattern"] @ seen["v"], seen["z"], atol=1e-6)
+    assert torch.equal(seen["concat"][..., 16:32], seen["z"][:, :, 1])
+    with hooks(model, {"h.0.attn.z": torch.zeros_like}):
+        ablated = run_with_cache(model, tokens(), ["h.0.attn.out"])[1]
+    assert not ablated["h.0.attn.out"].any()  # without bias, W_0 of nothing is nothing
+    assert not any(module._forward_hooks for module in model.modules())
+
+
+def test_a_point_that_a_fused_kernel_does_not_pass_is_refused_and_concat_is_not():
+    model = make([4])
+    with pytest.raises(ValueError, match="eager attention only"), hooks(model, {"h.0.attn.pattern": print}):
+        pass
+    assert list(run_with_cache(model, tokens(), ["h.1.attn.concat"])[1]) == ["h.1.attn.concat"]
 
 
 def test_dropout_is_the_same_for_a_run_alone_and_in_a_stack_and_drops_at_its_rate():
@@ -234,32 +238,43 @@ def test_gpt2_tensors_go_out_and_come_back():
         load_gpt2_tensors(back, 0, gpt2_tensors(model, 2) | {"transformer.wpe.weight": torch.zeros(3)})
 
 
+def without_a_cache(model, prompt, num_samples, max_new_tokens, seed, **settings):
+    """`generate` by computing the whole context anew for each token."""
+    noise, size = Gumbel(seed, num_samples, VOCAB, torch.device("cpu")), model.config.block_size
+    text = torch.tensor(prompt[-size:]).expand(len(model.n_head), num_samples, -1)
+    start, first = 0, text.shape[-1]
+    for _ in range(max_new_tokens):
+        if text.shape[-1] - start > size:
+            start = text.shape[-1] - size // 2
+        with torch.no_grad():
+            logits = model(text[:, :, start:])[:, :, -1]
+        text = torch.cat([text, draw(logits, noise(), **settings)[..., None]], -1)
+    return text[:, :, first:]
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
 @pytest.mark.parametrize("prompt_length", [1, 5, 30])
-def test_the_key_value_cache_changes_nothing(prompt_length):
-    model = make(HEADS, noise=0.2)
+def test_the_key_value_cache_changes_nothing(prompt_length, attention):
+    model = make(HEADS, noise=0.2, attention=attention)
     prompt = tokens(1, 1, prompt_length)[0, 0].tolist()
-    settings = {"num_samples": 3, "max_new_tokens": 40, "seed": 4, "temperature": 0.9, "top_k": 30, "top_p": 0.95}
-    cached, plain = generate(model, prompt, **settings), generate(model, prompt, **settings, use_cache=False)
+    settings = {"seed": 4, "temperature": 0.9, "top_k": 30, "top_p": 0.95}
+    cached, plain = generate(model, prompt, 3, 40, **settings), without_a_cache(model, prompt, 3, 40, **settings)
     assert cached.shape == (5, 3, 40)
     assert torch.equal(cached, plain)
     assert cached.unique().numel() > 10
 
 
-def test_a_cache_of_fixed_shapes_gives_the_same_states():
-    """What a CUDA graph replays: every place attended to under a mask, the next place a number on the device."""
-    model, text = make([1, 4, 4]), tokens(3, 2)
-    cache = model.new_cache()
-    with torch.no_grad():
-        for context in (text, text.flip(-1)):  # a second context in the same tensors
-            for layer in cache:
-                layer.clear()
-            states = [model.hidden(context[..., :3], cache)]
-            for layer in cache:
-                layer.static = True
-                place = layer.groups[0].data_ptr()
-            states += [model.hidden(token, cache) for token in context[..., 3:].split(1, -1)]
-            assert torch.allclose(torch.cat(states, 2), model.hidden(context), atol=1e-5)
-            assert cache[-1].groups[0].data_ptr() == place
+def test_a_cache_keeps_its_tensors_and_attends_as_without_one():
+    """What a CUDA graph replays: every key looked at under a mask, the next token's index a number on the device."""
+    torch.manual_seed(0)
+    qkv, n_head = torch.randn(3, 2, 10, 96), [1, 4, 4]
+    cache, addresses = Cache(softmax_attention, 10, torch.device("cpu")), set()
+    for context in (qkv, qkv.flip(2)):  # a second context in the same tensors
+        cache.clear()
+        parts = [cache.attend(part, n_head) for part in (context[:, :, :3], *context[:, :, 3:].split(1, 2))]
+        addresses.add(tuple(kv.data_ptr() for kv in cache.held))
+        assert torch.allclose(torch.cat(parts, 2), eager_attention(context, n_head), atol=1e-5)
+    assert len(addresses) == 1
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
@@ -321,7 +336,7 @@ def test_drawing_follows_the_softmax_and_its_restrictions():
 
 @pytest.mark.parametrize("n_head", [1, 4])
 def test_matrix_product_count_equals_pytorchs_counter(n_head):
-    config = ModelConfig(n_layer=2, n_embd=64, block_size=24, attention="explicit")
+    config = ModelConfig(n_layer=2, n_embd=64, block_size=24, attention="eager")
     model = GPT(config, VOCAB, [n_head])
     model.init_weights([0])
     with FlopCounterMode(display=False) as counter, torch.no_grad():
@@ -330,9 +345,8 @@ def test_matrix_product_count_equals_pytorchs_counter(n_head):
     assert counter.get_total_flops() == 2 * 24 * sum(v for k, v in ours.items() if k != "attention softmax")
 
 
-def test_the_trace_follows_the_textbook_example():
-    shapes = [s.shape for s in trace_attention(ModelConfig(block_size=9, attention="explicit"), VOCAB, 4, 2)]
-    path = [(2, 9, 128), (2, 9, 4, 32), (2, 4, 9, 32), (2, 4, 9, 9), (2, 4, 9, 32), (2, 9, 4, 32), (2, 9, 128)]
-    assert shapes[0] == shapes[-1] == (2, 9, 128)
-    rest = iter(shapes)
-    assert all(shape in rest for shape in path)  # in this order
+def test_the_shapes_follow_the_textbook_example():
+    shapes = attention_shapes(ModelConfig(block_size=9), 4, batch_size=2)
+    heads, scores = (2, 4, 9, 32), (2, 4, 9, 9)
+    assert list(shapes) == ["x", "qkv", "q", "k", "v", "scores", "pattern", "z", "concat", "out"]
+    assert list(shapes.values()) == [(2, 9, 128), (2, 9, 384), *[heads] * 3, scores, scores, heads, *[(2, 9, 128)] * 2]

@@ -128,7 +128,7 @@ def test_the_memory_estimate_holds_for_what_training_allocates():
 
     from model.gpt import GPT
 
-    for n_head, changes in ((1, {}), (16, {}), (4, {"attention": "explicit"})):
+    for n_head, changes in ((1, {}), (16, {}), (4, {"attention": "eager"})):
         model_settings = {"n_layer": 3, "n_embd": 64, "block_size": 64} | changes
         config = small_config(model=model_settings, batch_size=8)
         model = GPT(config.model, 300, [n_head])
@@ -150,7 +150,7 @@ def test_the_memory_estimate_holds_for_what_training_allocates():
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize(
     "model",
-    [{}, {"attention": "explicit", "dropout": 0.1}, {"n_embd": 256, "n_layer": 1, "block_size": 8, "bias": True}],
+    [{}, {"attention": "eager", "dropout": 0.1}, {"n_embd": 256, "n_layer": 1, "block_size": 8, "bias": True}],
 )
 def test_ample_bytes_are_more_than_the_estimate(n_head, vocab_size, precision, model):
     config = small_config(model={"n_layer": 3, "n_embd": 64, "block_size": 128} | model, batch_size=8)
