@@ -202,7 +202,17 @@ class Experiment:
     @property
     def runs(self) -> list[Run]:
         """All runs of the sweep, ordered by H, then seed, whether they have begun or not."""
-        return [Run(self.path / spec.name, spec, self.config.train.max_iters) for spec in runs(self.config)]
+        specs = [dataclasses.replace(spec, name=self._held_name(spec)) for spec in runs(self.config)]
+        return [Run(self.path / spec.name, spec, self.config.train.max_iters) for spec in specs]
+
+    def _held_name(self, spec: RunSpec) -> str:
+        """A run's name, without a rate that was not swept when it was trained, where it was."""
+        train, names = self.config.train, [spec.name]
+        if spec.learning_rate == train.learning_rate:
+            names += [name.replace(f"-lr{spec.learning_rate:g}", "") for name in names]
+        if spec.weight_decay == train.weight_decay:
+            names += [name.replace(f"-wd{spec.weight_decay:g}", "") for name in names]
+        return next((name for name in names if (self.path / name).is_dir()), spec.name)
 
     @property
     def environment(self) -> dict:
