@@ -25,6 +25,7 @@ from experiment.config import Config, SweepConfig, TrainConfig
 from experiment.folder import Experiment
 from machine import pick_device
 from model.config import ModelConfig
+from training.job import Job
 from training.loop import Stack
 from training.settings import choose, keep_freed_memory
 
@@ -84,10 +85,10 @@ def measure(
         batch_size=shape.batch_size, precision=options.precision, compile=options.compile, max_iters=10_000
     )
     config = Config(model=shape.model, sweep=SweepConfig(n_head=list(n_head), seed=list(range(seeds))), train=train)
-    runs = Experiment(folder, config).runs
-    settings = choose(config, runs, shape.vocab_size, device, None)
+    experiment = Experiment(folder, config)
+    settings = choose(config, experiment.runs, shape.vocab_size, device)
     began = time.perf_counter()
-    stack = Stack(runs, config, dataset(shape, folder), device, settings, 0)
+    stack = Stack(Job(experiment, dataset(shape, folder), device, settings), experiment.runs, 0)
     stack.step(0)
     synchronize(device)
     first = time.perf_counter() - began
@@ -100,7 +101,7 @@ def measure(
         for iteration in range(5):
             stack.step(WARM_UP + 5 * part + iteration)
         synchronize(device)
-        times.append((time.perf_counter() - began) / 5 / len(runs) * 1e3)
+        times.append((time.perf_counter() - began) / 5 / len(stack.runs) * 1e3)
     return statistics.median(times), first
 
 
