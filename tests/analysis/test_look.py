@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from analysis.collect import collect
-from analysis.report.viewer import LENGTH, PASSAGES, CannotLook, cut, fit, look, pack, patterns
+from analysis.report.viewer import LENGTH, PASSAGES, CannotLook, cut, fit, look, pack
 from data.dataset import prepare
 from experiment.samples import Samples, load_stack
 
@@ -82,12 +82,6 @@ def test_passages_get_fewer_and_shorter_to_keep_to_the_budget(heads, limit):
 def test_packing_keeps_the_ends_of_the_scale():
     pattern = torch.tensor([[[1.0, 0.0], [0.25, 0.75]]])
     assert list(base64.b64decode(pack(pattern))) == [255, 64, 191]
-
-
-def test_hooks_are_gone_after_looking(trained):
-    model = load_stack(trained.runs[:1], trained.config.model, torch.device("cpu"))
-    patterns(model, torch.zeros(4, dtype=torch.long))
-    assert not model.h[0].attn.pattern._forward_hooks
 
 
 def test_no_weights_and_another_corpus_are_said(trained, monkeypatch):

@@ -1,16 +1,12 @@
 """The compiled kernels for CPUs compute what PyTorch computes."""
 
-import os
-import stat
-
 import pytest
 import torch
 
 from model.attention import eager_attention
 from model.config import ModelConfig
-from model.fast import build as kernel
 from model.fast import cpu, kernels_for
-from model.fast.build import have_kernel, load_kernel
+from model.fast.build import NoKernel, load_kernel
 from model.generate import generate
 from model.gpt import GPT
 
@@ -19,7 +15,7 @@ from model.gpt import GPT
 def compiled():
     try:
         load_kernel()
-    except kernel.NoKernel as reason:
+    except NoKernel as reason:
         pytest.skip(f"no kernel here: {reason}")
 
 
@@ -115,52 +111,3 @@ def test_texts_and_states_of_a_model_are_those_without_the_kernels(bias, width, 
                 layer.clear()
             parts = [fast.hidden(part, cache) for part in (context[..., :5], *context[..., 5:].split(1, -1))]
             assert torch.allclose(torch.cat(parts, 2), plain.hidden(context), atol=1e-4)
-
-
-def test_a_library_that_is_damaged_or_open_to_others_is_built_again(tmp_path, monkeypatch):
-    monkeypatch.setenv("HEADCOUNT_CACHE", str(tmp_path))
-    monkeypatch.setattr(cpu, "_library", None)
-    load_kernel()
-    (library,) = (tmp_path / "kernels").glob("*.so")
-    held = library.read_bytes()
-    built = []
-    build = kernel._build
-    monkeypatch.setattr(kernel, "_build", lambda path: (built.append(path), build(path)))
-
-    def again() -> int:
-        monkeypatch.setattr(cpu, "_library", None)
-        built.clear()
-        load_kernel()
-        return len(built)
-
-    assert again() == 0
-    damaged = bytearray(held)
-    damaged[len(held) // 2] ^= 1
-    library.unlink()  # in this process it is in use
-    library.write_bytes(damaged)
-    library.chmod(0o755)
-    assert again() == 1
-    assert library.read_bytes() == held
-    library.chmod(0o777)
-    assert again() == 1
-    assert not stat.S_IMODE(os.stat(library).st_mode) & 0o022
-    library.with_suffix(".json").unlink()
-    assert again() == 1
-
-
-@pytest.mark.parametrize(
-    ("compiler", "what"), [("no-such-compiler", "no-such-compiler"), ("false", "false failed"), (None, "install g++")]
-)
-def test_without_a_compiler_it_is_said_in_one_line(tmp_path, monkeypatch, caplog, compiler, what):
-    monkeypatch.setenv("HEADCOUNT_CACHE", str(tmp_path))
-    monkeypatch.setattr(cpu, "_library", None)
-    if compiler:
-        monkeypatch.setenv("CXX", compiler)
-    else:
-        monkeypatch.delenv("CXX", raising=False)
-        monkeypatch.setenv("PATH", str(tmp_path))
-    assert not have_kernel()
-    (said,) = caplog.messages
-    assert what in said
-    assert "\n" not in said
-    assert "PyTorch's kernel" in said
