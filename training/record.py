@@ -55,6 +55,7 @@ def record(job: Job, init: dict | None, before: dict[str, Any] | None) -> None:
         **start,
         "init": init,
         "data_hash": job.dataset.hash,
+        "n_documents": job.dataset.n_documents,
         "train_tokens": len(job.dataset.train),
         "val_tokens": len(job.dataset.val),
         "val_bytes": job.dataset.val_bytes,

@@ -232,7 +232,7 @@ class Probe:
         return tqdm(desc=name, total=total, disable=None, leave=False, dynamic_ncols=True)
 
     def _model(self, run: Run, core: str = "sdpa") -> "GPT":
-        from experiment.samples import load_stack
+        from experiment.loaded import load_stack
 
         return load_stack([run], replace(self.experiment.config.model, attention=core), self.device)
 

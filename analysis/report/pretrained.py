@@ -22,7 +22,9 @@ from analysis.report.section import Picture, Section, Table
 from analysis.report.viewer import LENGTH, fit, pack, patterns, token_texts
 from data.tales import stories
 from errors import InputError
-from experiment.pretrained import Pretrained, load_pretrained, open_pretrained
+from experiment.loaded import load_stack
+from experiment.pretrained import Pretrained, open_pretrained
+from machine import pick_device
 from model.gpt import GPT
 
 log = logging.getLogger("headcount")
@@ -51,7 +53,7 @@ def pretrained_part(
     source = open_pretrained(path)
     source = dataclasses.replace(source, name=Path(source.name).name)  # a folder's name is short enough for a title
     config, tokenizer = source.config, source.tokenizer()
-    model = load_pretrained(source, None, device, "eager")
+    model = load_stack([source], dataclasses.replace(config, attention="eager"), pick_device(device))
     ids = [tokenizer.encode(story.text)[: min(TOKENS, config.block_size)] for story in stories(STORIES, seed=1)]
     ids = [tokens for tokens in ids if len(tokens) >= LEAST_TOKENS]
     if not ids:

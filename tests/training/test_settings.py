@@ -1,6 +1,7 @@
 """Fast paths change how long a step takes and nothing else."""
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,7 +10,6 @@ import torch
 from data.dataset import prepare
 from errors import WorkError
 from experiment.folder import Experiment, Run
-from experiment.sweep import RunSpec
 from machine import free_bytes
 from model.fast.build import have_kernel
 from tests.conftest import small_config
@@ -22,13 +22,13 @@ from training.run import train_experiment
 from training.settings import ExecutionSettings, choose, compile_repays, native_precision
 
 CPU = torch.device("cpu")
-RUNS = [Run(None, RunSpec(f"r{i}", 1, i, 1e-3, 0.1), 12) for i in range(4)]
+RUNS = [Run(Path(f"r{i}"), 1, i, 1e-3, 0.1, 12) for i in range(4)]
 EAGER = ExecutionSettings(stack_size=2)
 
 
 def stack(path, settings=EAGER, **changes) -> Stack:
     config = small_config(max_iters=10, **changes)
-    runs = [Run(path / f"r{i}", RunSpec(f"r{i}", h, 0, 3e-3, 0.1), 10) for i, h in enumerate([1, 4])]
+    runs = [Run(path / f"r{i}", h, 0, 3e-3, 0.1, 10) for i, h in enumerate([1, 4])]
     job = Job(Experiment(path, config), prepare(config.data, progress=False), CPU, settings)
     return Stack(job, runs, 0)
 
@@ -152,7 +152,7 @@ def test_the_memory_estimate_holds_for_what_training_allocates():
 
 def test_stacks_are_sized_by_free_memory_and_even(monkeypatch):
     config = small_config(sweep={"n_head": [1, 4], "seed": [0, 1, 2]})
-    runs = [Run(None, RunSpec(f"r{i}", h, i, 1e-3, 0.1), 12) for i in range(3) for h in (1, 4)]
+    runs = [Run(Path(f"r{i}"), h, i, 1e-3, 0.1, 12) for i in range(3) for h in (1, 4)]
     needed = bytes_of_a_run(config, 300, 4)
     assert free_bytes(CPU) > 10 * needed
     for room, size in ((100, 6), (5.5, 3), (2.5, 2), (0.1, 1)):

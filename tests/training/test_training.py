@@ -17,8 +17,7 @@ from data.dataset import prepare
 from errors import InputError, Interrupted
 from experiment.checkpoint import good_iterations
 from experiment.folder import Experiment, Run
-from experiment.samples import load_stack
-from experiment.sweep import RunSpec
+from experiment.loaded import Runs, load_stack
 from tests.conftest import small_config
 from training.batches import Batches
 from training.job import Job
@@ -51,8 +50,8 @@ def losses_of(path, n_head, seeds, steps, rates=None, **changes) -> np.ndarray:
     """Training losses (steps, R) of a stack, straight from the loop's step."""
     config = small_config(max_iters=steps, **changes)
     rates = rates or [3e-3] * len(seeds)
-    specs = [RunSpec(f"run{i}", h, s, lr, 0.1) for i, (h, s, lr) in enumerate(zip(n_head, seeds, rates, strict=True))]
-    runs = [Run(path / spec.name, spec, steps) for spec in specs]
+    values = zip(n_head, seeds, rates, strict=True)
+    runs = [Run(path / f"run{i}", h, s, lr, 0.1, steps) for i, (h, s, lr) in enumerate(values)]
     dataset = prepare(config.data, progress=False)
     stack = Stack(Job(Experiment(path, config), dataset, torch.device("cpu"), ExecutionSettings()), runs, 0)
     rows = []
@@ -99,8 +98,7 @@ def test_dropout_trains_a_run_in_a_stack_as_it_does_alone(tmp_path):
 def test_runs_of_one_seed_see_identical_batches_and_other_seeds_others():
     config = small_config()
     dataset = prepare(config.data, progress=False)
-    specs = [RunSpec(f"r{h}{s}", h, s, 1e-3, 0.1) for h, s in [(1, 0), (1, 5), (4, 0), (4, 5)]]
-    runs = [Run(None, spec, 1) for spec in specs]
+    runs = [Run(Path(f"r{h}{s}"), h, s, 1e-3, 0.1, 1) for h, s in [(1, 0), (1, 5), (4, 0), (4, 5)]]
     drawn = Batches(dataset, runs, config, torch.device("cpu"))(3)
     assert drawn.shape == (4, 4, 33)
     assert torch.equal(drawn[0], drawn[2])
@@ -354,8 +352,9 @@ def test_bf16_trains_close_to_fp32(tmp_path, trained):
 
 
 def test_selecting_runs_names_what_there_is(trained):
-    assert [run.name for run in trained.select([4], 1)] == ["h04-seed1"]
+    runs = Runs.open(trained.path, "cpu")
+    assert list(runs.select([4], 1)) == ["h04-seed1"]
     with pytest.raises(InputError, match="no run with n_head 2; it has 1, 4"):
-        trained.select([2])
+        runs.select(2)
     with pytest.raises(InputError, match="no experiment here"):
         Experiment.open(trained.path / "h01-seed0")
