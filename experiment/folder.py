@@ -215,12 +215,17 @@ class Experiment:
         """A run for every combination of the sweep, ordered by H, then seed, whether they have begun or not."""
         sweep, train = self.config.sweep, self.config.train
         rates, decays = sweep.learning_rate or [train.learning_rate], sweep.weight_decay or [train.weight_decay]
-        runs = []
-        for heads, seed, rate, decay in product(*map(sorted, (self.config.head_counts, sweep.seed, rates, decays))):
-            name = f"h{heads:02d}-seed{seed}"
-            name += f"-lr{rate:g}" * bool(sweep.learning_rate) + f"-wd{decay:g}" * bool(sweep.weight_decay)
-            runs.append(Run(self.path / name, heads, seed, rate, decay, train.max_iters))
-        return runs
+        combinations = product(*map(sorted, (self.config.head_counts, sweep.seed, rates, decays)))
+        return [Run(self.path / self._name(*values), *values, train.max_iters) for values in combinations]
+
+    def _name(self, n_head: int, seed: int, rate: float, decay: float) -> str:
+        """A run's folder; without a rate that was not swept when it was trained, where it was."""
+        sweep, train = self.config.sweep, self.config.train
+        name, lr, wd = f"h{n_head:02d}-seed{seed}", f"-lr{rate:g}", f"-wd{decay:g}"
+        lrs = [lr] * bool(sweep.learning_rate) + [""] * (rate == train.learning_rate)
+        wds = [wd] * bool(sweep.weight_decay) + [""] * (decay == train.weight_decay)
+        names = [name + lr + wd for lr, wd in product(lrs, wds)]
+        return next((name for name in names if (self.path / name).is_dir()), names[0])
 
     @property
     def environment(self) -> Environment:
