@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import groupby
 from typing import Any
 
@@ -51,6 +52,11 @@ class Network:
     n_head: int
     seed: int = 0
     run: Run | None = None
+
+    @cached_property
+    def weights(self) -> str:
+        """Checksum of a run's weights. Raises InputError where there are none."""
+        return weights_checksum(self.run)
 
 
 @dataclass
@@ -171,7 +177,7 @@ class Measurements:
         else:
             settings = {"windows": self.text.count(measure)}
         settings |= self.text.settings
-        return Kept.of(network.run, weights_checksum(network.run), measure, VERSIONS[measure], settings)
+        return Kept.of(network.run, network.weights, measure, VERSIONS[measure], settings)
 
     def _kept_cost(self) -> Kept:
         """Beside the first run; whatever its weights are, a machine takes as long."""
@@ -216,7 +222,7 @@ class Measurements:
     def _heads(self, model: GPT, step: Progress) -> list[dict]:
         x, y = (part.to(self.device) for part in self.text.windows("heads"))
         if min(x.shape[1], self.config.block_size) < heads.SHORTEST or not (y[:, heads.FIRST_QUERY :] >= 0).any():
-            raise CannotMeasure(f"its measures take {heads.SHORTEST} tokens of context and of text at least")
+            raise CannotMeasure(f"it takes {heads.SHORTEST} tokens of context and of text at least")
         return heads.measure_heads(model, x, y >= 0, self.text.tokenizer.eot, lambda n: step(n / len(x)))
 
     def _ablation(self, model: GPT, step: Progress) -> list[dict]:
