@@ -199,20 +199,11 @@ class Measurements:
     ) -> dict[Network, dict]:
         """The values of a stack, which are kept; adds to notes. Raises CannotMeasure for all, InputError."""
         model = self.load(networks, "eager" if measure == "heads" else "sdpa")
-        finite = torch.stack([p.isfinite().flatten(1).all(1) for p in model.parameters()]).all(0).tolist()
-        if not all(finite):
-            notes += [
-                f"{n.name}: its weights are not finite." for n, good in zip(networks, finite, strict=True) if not good
-            ]
-            networks = [n for n, good in zip(networks, finite, strict=True) if good]
-            if not networks:
-                return {}
-            model = self.load(networks, "eager" if measure == "heads" else "sdpa")
         take = {"relations": self._relations, "heads": self._heads, "ablation": self._ablation}[measure]
         values = {}
         for network, value in zip(networks, take(model, step), strict=True):
             if not is_finite(value):
-                notes.append(f"{network.name}: {measure} could not be measured, as the network's numbers overflow.")
+                notes.append(f"{network.name}: {measure} could not be measured: its numbers are not finite.")
                 continue
             values[network] = value
             if network.run:
