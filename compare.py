@@ -133,7 +133,7 @@ def show_pretrained(paths: Sequence[str], options: argparse.Namespace, command: 
     from analysis.report.pretrained import pretrained_part
     from experiment.folder import refuse_links
     from files import make_folder, write_json
-    from training.table import columns
+    from terminal import table
 
     if options.out:
         make_folder(Path(options.out), "--out")
@@ -156,10 +156,14 @@ def show_pretrained(paths: Sequence[str], options: argparse.Namespace, command: 
     for p in parts:
         for section in p.sections:
             print(printable("\n".join([f"{p.summary['name']}: {section.title}", section.text[0]])))
-            for table in section.tables:
-                print(printable("\n" + columns(table.head, table.rows) + "\n"))
+            for t in section.tables:
+                print(printable("\n" + table(t.head, t.rows) + "\n"))
     print(printable(f"Wrote {out / 'report.html'}, report.json and figures/"))
 
 
-if __name__ == "__main__":
+def cli() -> None:
     sys.exit(guard("compare.py", main, sys.argv[1:]))
+
+
+if __name__ == "__main__":
+    cli()

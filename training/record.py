@@ -71,6 +71,7 @@ def record(job: Job, init: dict | None, starts: list[dict[str, Any]]) -> None:
         **{key: value for key, value in starts[-1].items() if key != "added"},
         "init": init,
         "data_hash": job.dataset.hash,
+        "n_documents": job.dataset.n_documents,
         "train_tokens": len(job.dataset.train),
         "val_tokens": len(job.dataset.val),
         "val_bytes": job.dataset.val_bytes,

@@ -10,16 +10,10 @@ from collections.abc import Iterable, Sequence
 from data.config import RELATIONS
 from experiment.config import Config
 from experiment.folder import Experiment, Run
+from terminal import table
 
 WIDTH = 80
 """Characters of a terminal that every table fits, as far as it can."""
-
-
-def columns(header: list[str], rows: list[list[str]]) -> str:
-    """Lines of right-aligned columns under their headers."""
-    widths = [max(map(len, cells)) for cells in zip(header, *rows, strict=True)]
-    lines = ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in [header, *rows]]
-    return "\n".join(lines)
 
 
 def by_setting(runs: Sequence[Run]) -> dict[tuple[float, float], dict[int, list[int]]]:
@@ -108,7 +102,7 @@ def result_table(experiment: Experiment) -> str:
                 ]
             )
     header = ["H", "d_h", *swept(experiment.config), "runs", "val loss", *(r.replace("_", "-") for r in relations)]
-    text = columns(header, rows)
+    text = table(header, rows)
     text += "\nValidation loss in nats per token, ± its standard deviation over seeds"
     text += "; the last columns are\nthat on the words that each relation decides." if relations else "."
     for run in diverged:

@@ -157,7 +157,7 @@ def silencing_figure(results: Mapping[int, Sequence[dict]], title: str) -> Figur
         figure = Figure(figsize=(6.4, 4.4), layout="constrained")
         axes = figure.subplots()
         for place, h in enumerate(heads):
-            share = np.array(results[h][0]["silenced"]) / len(results[h][0]["order"]) * 100
+            share = np.array(results[h][0]["ablated"]) / len(results[h][0]["order"]) * 100
             losses = np.array([found["cumulative"] for found in results[h]])
             look = style(place, len(heads))
             axes.plot(share, losses.mean(0), **look, label=f"H = {h}")

@@ -167,7 +167,7 @@ def ablation_text(results: Results) -> str:
 def spare(found: dict, rise: float = 0.05) -> float:
     """The share of heads that can be silenced together, of the steps measured, with a loss no more than `rise` up."""
     allowed = 0
-    for count, loss in zip(found["silenced"], found["cumulative"], strict=True):
+    for count, loss in zip(found["ablated"], found["cumulative"], strict=True):
         if loss > found["loss"] * (1 + rise):
             break
         allowed = count

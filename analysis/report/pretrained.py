@@ -10,30 +10,19 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
-from tqdm import tqdm
 
-from analysis.measure.ablation import MOST_STEPS, ablate
-from analysis.measure.heads import MEASURES, measure_heads
+from analysis.measure.heads import MEASURES
+from analysis.measure.measurements import Measurements
 from analysis.report.head_figures import heat_maps, similarity_maps
 from analysis.report.head_sections import LABELS, definitions, rounded
 from analysis.report.html import LOOK_BYTES, Part
 from analysis.report.section import Picture, Section, Table
 from analysis.report.viewer import LENGTH, fit, pack, patterns, token_texts
-from data.tales import stories
 from errors import InputError
-from experiment.pretrained import Pretrained, load_pretrained, open_pretrained
+from experiment.pretrained import Pretrained, open_pretrained
 from model.gpt import GPT
 
 log = logging.getLogger("headcount")
-
-STORIES = 16
-ABLATION_STORIES = 4
-"""Of them, those that a head's worth is measured on: a loss for every head."""
-TOKENS = 256
-"""Longest text that is looked at, tokens."""
-LEAST_TOKENS = 4
-"""The measures of a head tell apart three places at least."""
 
 
 def pretrained_part(
@@ -50,32 +39,28 @@ def pretrained_part(
     """
     source = open_pretrained(path)
     source = dataclasses.replace(source, name=Path(source.name).name)  # a folder's name is short enough for a title
-    config, tokenizer = source.config, source.tokenizer()
-    model = load_pretrained(source, None, device, "eager")
-    ids = [tokenizer.encode(story.text)[: min(TOKENS, config.block_size)] for story in stories(STORIES, seed=1)]
-    ids = [tokens for tokens in ids if len(tokens) >= LEAST_TOKENS]
-    if not ids:
-        raise InputError(f"{source.name}: a context of {config.block_size} tokens is too short to measure heads on")
-    x, y, valid = (tensor.to(model.wte.weight.device) for tensor in windows(ids))
+    config = source.config
+    measurements = Measurements.of_pretrained(source, device)
+    model = measurements.load(measurements.networks, "eager")
     name = f"{source.name}: D = {config.n_embd}, {config.n_layer} layers, H = {config.n_head}"
     log.info(f"heads: {source.name}")
-    with tqdm(desc="heads", total=len(x), disable=None, leave=False, dynamic_ncols=True) as bar:
-        found = measure_heads(model, x, valid, tokenizer.eot, bar.update)
-    sections = [_heads(source, found, int(valid.sum()), suffix)]
+    found = measurements.take("heads")
+    if not found.values:
+        raise InputError(f"{source.name}: {' '.join(found.notes)}")
+    text = measurements.text
+    sections = [_heads(source, found.values[config.n_head][0], text.words("heads"), suffix)]
     if not quick:
         log.info(f"ablation: {source.name}")
-        steps = 1 + config.n_layer * config.n_head + MOST_STEPS
-        with tqdm(desc="ablation", total=steps, disable=None, leave=False, dynamic_ncols=True) as bar:
-            worth = ablate(model, x[:ABLATION_STORIES], y[:ABLATION_STORIES], bar.update)
+        worth = measurements.take("ablation").values[config.n_head][0]
         sections.append(_ablation(source, worth, suffix))
     facts = [
         ("Network", f"D = {config.n_embd}, {config.n_layer} layers, context {config.block_size} tokens"),
         ("Parameters", f"{model.n_parameters():,}"),
         ("Heads", f"H = {config.n_head} a layer, {config.n_head * config.n_layer} in all, d_h = {model_size(source)}"),
-        ("Text", f"{len(ids)} short stories of this project's tales, {int(valid.sum()):,} of its tokens"),
+        ("Text", text.words("heads")),
     ]
     summary = {"name": source.name, "groups": [{"sentence": f"{name}: what each of its heads does."}], "notes": []}
-    return Part(summary, sections, facts, explorer(source, model, ids, look_bytes), trained=False)
+    return Part(summary, sections, facts, explorer(source, model, text.rows, look_bytes), trained=False)
 
 
 def explorer(source: Pretrained, model: GPT, ids: list[list[int]], budget: int) -> dict:
@@ -97,23 +82,7 @@ def model_size(source: Pretrained) -> int:
     return source.config.n_embd // source.config.n_head
 
 
-def windows(ids: list[list[int]]) -> tuple[Tensor, Tensor, Tensor]:
-    """Token lists as one batch: inputs (N, T), targets (N, T) with -1 where there is none, True at real inputs (N, T).
-
-    What fills a row up stands after the text, where a causal model's tokens do not see it.
-    """
-    length = max(map(len, ids))
-    x = torch.zeros(len(ids), length, dtype=torch.int64)
-    y = torch.full_like(x, -1)
-    valid = torch.zeros_like(x, dtype=torch.bool)
-    for row, tokens in enumerate(ids):
-        x[row, : len(tokens)] = torch.tensor(tokens)
-        y[row, : len(tokens) - 1] = torch.tensor(tokens[1:])
-        valid[row, : len(tokens)] = True
-    return x, y, valid
-
-
-def _heads(source: Pretrained, found: dict, tokens: int, suffix: str) -> Section:
+def _heads(source: Pretrained, found: dict, words: str, suffix: str) -> Section:
     heads, title = source.config.n_head, f"the heads of {source.name}"
     maps = {LABELS[measure]: {heads: np.array(found[measure])} for measure in MEASURES}
     pictures = [
@@ -140,7 +109,7 @@ def _heads(source: Pretrained, found: dict, tokens: int, suffix: str) -> Section
         ["layer", "head", *(LABELS[measure] for measure in MEASURES), *kinds.values()],
         rows,
     )
-    text = [f"Measured on {STORIES} short stories, {tokens:,} tokens.", *definitions()]
+    text = [f"Measured on {words}.", *definitions()]
     return Section(f"heads{suffix}", "What do the heads do?", text, pictures, [table], rounded(found))
 
 

@@ -19,7 +19,7 @@ from data.tales import check
 from data.tokenizers import Tokenizer
 from errors import InputError
 from experiment.folder import Experiment, Run
-from experiment.samples import load_stack
+from experiment.loaded import load_stack
 from machine import pick_device
 from model.generate import generate
 from model.gpt import GPT

@@ -10,7 +10,7 @@ import transformers
 
 import compare
 import errors
-from analysis.report.pretrained import ABLATION_STORIES, STORIES
+from analysis.measure.texts import StoryText
 from data.tales import stories
 
 
@@ -35,7 +35,7 @@ def test_compare_shows_the_heads_of_a_gpt2(trained, tmp_path, capsys, monkeypatc
     shown = json.loads(capsys.readouterr().out)["gpt2"]
     worth, shown = shown["ablation"], shown["heads"]
     previous, distance, n = torch.zeros(2, 4), torch.zeros(2, 4), 0
-    for story in stories(STORIES, seed=1):
+    for story in stories(StoryText.STORIES["heads"], seed=1):
         ids = tokenizer(story.text, return_tensors="pt").input_ids[:, :64]
         with torch.no_grad():
             patterns = model(ids, output_attentions=True).attentions
@@ -49,17 +49,16 @@ def test_compare_shows_the_heads_of_a_gpt2(trained, tmp_path, capsys, monkeypatc
     assert torch.allclose(torch.tensor(shown["distance"]), distance / n, rtol=1e-3)
     assert (previous / n).std() > 0.001
     losses = []
-    for story in stories(ABLATION_STORIES, seed=1):
-        ids = tokenizer(story.text, return_tensors="pt").input_ids[:, :64]
+    for story in stories(StoryText.STORIES["ablation"], seed=1):
+        ids = tokenizer(story.text, return_tensors="pt").input_ids[:, :65]
         with torch.no_grad():
-            losses += torch.nn.functional.cross_entropy(
-                model(ids).logits[0, :-1], ids[0, 1:], reduction="none"
-            ).tolist()
+            logits = model(ids[:, :-1]).logits[0]
+            losses += torch.nn.functional.cross_entropy(logits, ids[0, 1:], reduction="none").tolist()
     assert worth["tokens"] == len(losses)
     assert abs(worth["loss"] - sum(losses) / len(losses)) < 1e-4
     page = (tmp_path / "out" / "report.html").read_text()
     explorer = json.loads(re.search(r'<script type="application/json">(.*?)</script>', page, re.DOTALL)[1])
-    ids = tokenizer(next(iter(stories(STORIES, seed=1))).text, return_tensors="pt").input_ids[:, :64]
+    ids = tokenizer(next(stories(1, seed=1)).text, return_tensors="pt").input_ids[:, :64]
     assert explorer["passages"][0]["tokens"] == [tokenizer.decode([token]) for token in ids[0]]
     with torch.no_grad():
         patterns = model(ids, output_attentions=True).attentions

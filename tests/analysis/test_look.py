@@ -10,7 +10,9 @@ import torch
 from analysis.collect import collect
 from analysis.report.viewer import LENGTH, PASSAGES, CannotLook, cut, fit, look, pack
 from data.dataset import prepare
-from experiment.samples import Samples, load_stack
+from experiment.loaded import Runs, load_stack
+from experiment.samples import Samples
+from experiment.sampling import Sampling
 
 
 @pytest.fixture(scope="module")
@@ -55,18 +57,10 @@ def test_tokens_of_a_passage_are_its_text(trained, seen):
 
 def test_samples_are_those_of_sample_py(trained, seen):
     """Same prompt, seed and settings: the very texts that sample.py prints for each H."""
-    drawn = Samples.draw(
-        str(trained.path),
-        n_head=None,
-        run_seed=None,
-        device="cpu",
-        prompt=None,
-        num_samples=2,
-        max_new_tokens=seen["sampling"]["tokens"],
-        seed=0,
-        temperature=seen["sampling"]["temperature"],
-    )
-    assert [run["texts"] for run in seen["samples"][0]["runs"]] == drawn.texts
+    settings = Sampling(2, seen["sampling"]["tokens"], temperature=seen["sampling"]["temperature"])
+    drawn = Samples.draw(Runs.open(trained.path, "cpu").best(), None, settings)
+    shown = [[text.removesuffix("\ufffd") for text in run["texts"]] for run in seen["samples"][0]["runs"]]
+    assert shown == drawn.texts
     assert seen["samples"][0]["prompt"] == ""
     assert seen["samples"][1]["prompt"]
 
@@ -86,7 +80,7 @@ def test_packing_keeps_the_ends_of_the_scale():
 
 def test_no_weights_and_another_corpus_are_said(trained, monkeypatch):
     (study,), _ = collect([trained.path])
-    monkeypatch.setattr("experiment.checkpoint.load_weights", lambda run: None)
+    monkeypatch.setattr("experiment.checkpoint.load_weights", lambda run, iteration: None)
     with pytest.raises(CannotLook, match="not trained yet"):
         look(study, [trained], 10**6, "cpu")
     (study,), _ = collect([trained.path])

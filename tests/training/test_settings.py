@@ -10,7 +10,6 @@ import torch
 from data.dataset import prepare
 from errors import WorkError
 from experiment.folder import Experiment, Run
-from experiment.sweep import RunSpec
 from machine import free_bytes
 from model.fast.build import have_kernel
 from tests.conftest import small_config
@@ -29,7 +28,7 @@ EAGER = ExecutionSettings(stack_size=2)
 
 def stack(path, settings=EAGER, **changes) -> Stack:
     config = small_config(max_iters=10, **changes)
-    runs = [Run(path / f"r{i}", RunSpec(f"r{i}", h, 0, 3e-3, 0.1), 10) for i, h in enumerate([1, 4])]
+    runs = [Run(path / f"r{i}", h, 0, 3e-3, 0.1, 10) for i, h in enumerate([1, 4])]
     job = Job(Experiment(path, config), prepare(config.data, progress=False), CPU, settings)
     return Stack(job, runs, 0)
 
@@ -159,7 +158,7 @@ def test_the_memory_estimate_holds_for_what_training_allocates():
 
 def test_stacks_are_sized_by_free_memory_and_even(monkeypatch):
     config = small_config(sweep={"n_head": [1, 4], "seed": [0, 1, 2]})
-    runs = [Run(Path(f"r{i}{h}"), RunSpec(f"r{i}", h, i, 1e-3, 0.1), 12) for i in range(3) for h in (1, 4)]
+    runs = [Run(Path(f"r{i}{h}"), h, i, 1e-3, 0.1, 12) for i in range(3) for h in (1, 4)]
     needed = bytes_of_a_run(config, 300, 4)
     assert free_bytes(CPU) > 10 * needed
     for room, sizes in ((100, [6]), (5.5, [3, 3]), (4.5, [3, 3]), (2.5, [2, 2, 2]), (0.1, [1] * 6)):
