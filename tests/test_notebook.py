@@ -9,19 +9,11 @@ ROOT = Path(__file__).parent.parent
 
 
 def test_the_heads_notebook_runs_where_nothing_was_trained(tmp_path):
-    for name in (
-        "analysis",
-        "configs",
-        "data",
-        "experiment",
-        "model",
-        "training",
-        "headcount.py",
-        "errors.py",
-        "files.py",
-        "machine.py",
-    ):
-        (tmp_path / name).symlink_to(ROOT / name)
+    for path in [
+        *ROOT.glob("*.py"),
+        *(ROOT / name for name in ("analysis", "configs", "data", "experiment", "model", "training")),
+    ]:
+        (tmp_path / path.name).symlink_to(path)
     notebook = nbformat.read(ROOT / "notebooks" / "heads.ipynb", as_version=4)
     client = nbclient.NotebookClient(
         notebook, timeout=120, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}
