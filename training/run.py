@@ -46,6 +46,8 @@ def train_experiment(
         Interrupted: by a signal, after a checkpoint.
     """
     device = pick_device(device_name)
+    if device.type == "cuda":
+        torch.cuda.set_device(device.index or 0)  # streams and graphs are made on the current one
     keep_freed_memory()
     examine(path, config)  # before the corpus is prepared, which may take long
     dataset = prepare(config.data)
