@@ -96,7 +96,7 @@ class TrainConfig:
     """Runs that train at once as one fused model; auto: as many as fit into the device's free memory."""
 
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """Matrix products in fp32 or bf16 (weights and optimizer stay fp32); auto: what is faster on this device."""
+    """Matrix products in fp32 or bf16 (weights and optimizer stay fp32); auto: bf16 where the device has it."""
 
     compile: bool | Literal["auto"] = "auto"
     """Compile with torch.compile; auto: where training is long enough to repay the time it takes."""

@@ -121,21 +121,22 @@ class Loggers:
 
     def begin(self, run: Run, lines: Sequence[dict]) -> None:
         """A run begins or goes on; `lines`: what it logged before."""
-        for name, logger in list(self.loggers.items()):
-            self._try(name, lambda logger=logger: (logger.begin(run), [logger.write(run, line) for line in lines]))
+        self._each(lambda logger: (logger.begin(run), [logger.write(run, line) for line in lines]))
 
     def write(self, run: Run, line: dict) -> None:
-        for name, logger in list(self.loggers.items()):
-            self._try(name, lambda logger=logger: logger.write(run, line))
+        self._each(lambda logger: logger.write(run, line))
 
     def finish(self, pictures: Callable[[], Sequence[Path]] = list) -> None:
         """Close; `pictures` draws figures and is called only where a logger wants them."""
         drawn: list[Path] = []
         if self.loggers:
             self._try("figures", lambda: drawn.extend(pictures()))
-        for name, logger in list(self.loggers.items()):
-            self._try(name, lambda logger=logger: logger.finish(drawn))
+        self._each(lambda logger: logger.finish(drawn))
         self.loggers = {}
+
+    def _each(self, act: Callable[[TensorBoard | Wandb], object]) -> None:
+        for name, logger in list(self.loggers.items()):
+            self._try(name, lambda logger=logger: act(logger))
 
     def _try(self, name: str, act: Callable[[], object]) -> None:
         try:

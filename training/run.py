@@ -16,7 +16,7 @@ from experiment.checkpoint import good_iterations
 from experiment.config import Config
 from experiment.folder import Experiment, Run, refuse_links
 from experiment.pretrained import check_init, check_vocabulary, open_pretrained, other_split
-from files import link_or_copy, make_folder, remove_folder, remove_temporaries, write_folder, write_text
+from files import make_folder, remove_folder, remove_temporaries, write_folder, write_text
 from machine import free_bytes, pick_device
 from training import checkpoint
 from training.growth import asked_for, begun, examine, generations
@@ -192,18 +192,11 @@ def keep_tokenizer(folder: Path, dataset: Dataset) -> None:
 def write_hf_tokenizer(job: Job, runs: Sequence[Run]) -> None:
     """Put the tokenizer as transformers reads it into the runs' folders, where it is not there as it should be."""
     for name, text in hf_files(job.dataset.tokenizer, job.config.model.block_size).items():
-        first = None
         for run in runs:
-            target = run.path / name
-            if target.exists() and target.read_bytes() == text.encode("utf-8"):
-                first = first or target
-                continue
             run.path.mkdir(parents=True, exist_ok=True)
-            if first:
-                link_or_copy(first, target)
-            else:
+            target = run.path / name
+            if not target.exists() or target.read_bytes() != text.encode("utf-8"):
                 write_text(target, text)
-                first = target
 
 
 def say_what_rests(experiment: Experiment, asked: Sequence[Run]) -> None:
