@@ -8,7 +8,7 @@ from data.config import TIKTOKEN_SIZES
 from experiment.config import Config
 from model.describe import attention_shapes, flops_per_token, parameter_table, score_bytes
 from model.gpt import GPT
-from training.table import columns
+from text import columns
 
 TENSORS = {
     "x": "(T, D)",

@@ -6,13 +6,7 @@ from collections import defaultdict
 
 from data.config import RELATIONS
 from experiment.folder import Experiment
-
-
-def columns(header: list[str], rows: list[list[str]]) -> str:
-    """Lines of right-aligned columns under their headers."""
-    widths = [max(map(len, cells)) for cells in zip(header, *rows, strict=True)]
-    lines = ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in [header, *rows]]
-    return "\n".join(lines)
+from text import columns
 
 
 def result_table(experiment: Experiment) -> str:
