@@ -1,4 +1,6 @@
-"""Which device to compute on, and what it is called."""
+"""Which device to compute on, what it is called, and how much memory it has free."""
+
+from pathlib import Path
 
 import torch
 
@@ -28,11 +30,34 @@ def device_name(device: torch.device) -> str:
 
 def processor() -> str:
     """The CPU's name, with the instructions that PyTorch uses of it."""
-    name = "CPU"
     try:
-        with open("/proc/cpuinfo", encoding="utf-8") as file:
-            lines = file.read().splitlines()
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
         name = next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
     except (OSError, StopIteration):
-        pass
+        name = "CPU"
     return f"{name} ({torch.backends.cpu.get_cpu_capability()})"
+
+
+def free_bytes(device: torch.device) -> int:
+    """Memory that a new program could take on the device."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device)
+    if device.type == "mps":
+        return torch.mps.recommended_max_memory() - torch.mps.current_allocated_memory()
+    try:
+        text = Path("/proc/meminfo").read_text(encoding="utf-8")
+        free = next(int(line.split()[1]) * 1024 for line in text.splitlines() if line.startswith("MemAvailable"))
+    except (OSError, StopIteration):
+        return 4 * 2**30
+    return min([free, *_container_room()])
+
+
+def _container_room() -> list[int]:
+    """What the control group (a container's limit) leaves, where there is one."""
+    try:
+        group = Path("/sys/fs/cgroup")
+        limit = (group / "memory.max").read_text(encoding="utf-8").strip()
+        used = int((group / "memory.current").read_text(encoding="utf-8"))
+        return [] if limit == "max" else [int(limit) - used]
+    except (OSError, ValueError):
+        return []

@@ -8,9 +8,9 @@ import statistics
 from collections.abc import Callable
 
 import torch
-from torch.profiler import ProfilerActivity, profile
 
-from benchmarks.common import finish, interleaved, parser, seconds, start, table
+from analysis.measure.cost import peak_allocation
+from benchmarks.common import MIB, finish, interleaved, parser, seconds, start, table
 from model.attention import Attention, eager_attention
 from model.fast.build import have_kernel
 from model.fast.cpu import attend_stack
@@ -26,28 +26,23 @@ def main() -> None:
     attention = {"eager": eager_attention, "sdpa": fused_attention}
     if device.type == "cpu" and have_kernel():
         attention["ours"] = attend_stack
-    cores = list(attention)
     rows, figures = [], []
     for length in options.block_sizes:
         batch_size = max(1, options.tokens // length)
         for n_head in options.n_head:
             shape = batch_size, length, options.n_embd
-            work = {core: step(attention[core], n_head, shape, device, dtype) for core in cores}
-            timed = {core: (lambda f=f: seconds(f, device)) for core, f in work.items()}
-            for f in work.values():
-                f()  # warm
-            times = {core: statistics.median(v) for core, v in interleaved(timed, options.repeats).items()}
-            memory = {core: peak_bytes(f, device) for core, f in work.items()}
-            rows.append(
-                [length, batch_size, n_head, options.n_embd // n_head]
-                + [f"{1e3 * times[core]:.2f}" for core in cores]
-                + [f"{times['eager'] / times[core]:.2f}" for core in cores[1:]]
-                + [f"{memory[core] / 2**20:,.0f}" for core in cores]
-            )
-            figures.append({"block_size": length, "n_head": n_head, "seconds": times, "peak_bytes": memory})
+            work = {name: step(attend, n_head, shape, device, dtype) for name, attend in attention.items()}
+            memory = {name: peak_bytes(f, device) / MIB for name, f in work.items()}  # and warm
+            timed = interleaved({name: lambda f=f: seconds(f, device) for name, f in work.items()}, options.repeats)
+            ms = {name: 1e3 * statistics.median(times) for name, times in timed.items()}
+            rows.append([length, batch_size, n_head, options.n_embd // n_head])
+            rows[-1] += [f"{time:.2f}" for time in ms.values()] + [f"{ms['eager'] / ms[name]:.2f}" for name in ms][1:]
+            rows[-1] += [f"{mib:,.0f}" for mib in memory.values()]
+            figures.append({"block_size": length, "n_head": n_head, "ms": ms, "peak_mib": memory})
     print(f"D {options.n_embd}, {options.precision}, {options.tokens} tokens a batch; forward and backward\n")
-    head = ["T", "B", "H", "d_h", *(f"{core} ms" for core in cores), *(f"{core} times faster" for core in cores[1:])]
-    print(table([*head, *(f"{core} MiB" for core in cores)], rows))
+    head = ["T", "B", "H", "d_h", *(f"{name} ms" for name in attention)]
+    head += [f"{name} times faster" for name in attention][1:] + [f"{name} MiB" for name in attention]
+    print(table(head, rows))
     finish(options, device, {"n_embd": options.n_embd, "precision": options.precision, "results": figures})
 
 
@@ -71,21 +66,14 @@ def step(
 
 
 def peak_bytes(work: Callable[[], object], device: torch.device) -> int:
-    """Most bytes that `work` holds at once."""
-    if device.type == "cuda":
-        before = torch.cuda.memory_allocated(device)
-        torch.cuda.reset_peak_memory_stats(device)
-        work()
-        torch.cuda.synchronize(device)
-        return torch.cuda.max_memory_allocated(device) - before
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:
-        work()
-    held = peak = 0
-    for event in sorted(recorded.profiler.kineto_results.events(), key=lambda event: event.start_ns()):
-        if event.name() == "[memory]":
-            held += event.nbytes()
-            peak = max(peak, held)
-    return peak
+    """Most bytes that `work` holds at once, beyond those that lay there before."""
+    if device.type != "cuda":
+        return peak_allocation(work)
+    before = torch.cuda.memory_allocated(device)
+    torch.cuda.reset_peak_memory_stats(device)
+    work()
+    torch.cuda.synchronize(device)
+    return torch.cuda.max_memory_allocated(device) - before
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What every benchmark needs: the machine in words, interleaved repeats, a table, JSON."""
+"""What every benchmark needs: the machine in words, rounds over all competitors, a table, JSON."""
 
 import argparse
 import importlib.util
@@ -9,17 +9,20 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import torch
 
 from machine import device_name, pick_device
 
+MIB = 2**20
 
-def parser(description: str, **defaults: int) -> argparse.ArgumentParser:
+
+def parser(description: str, repeats: int) -> argparse.ArgumentParser:
     result = argparse.ArgumentParser(description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     result.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
     result.add_argument("--threads", type=int, default=torch.get_num_threads(), help="CPU threads")
-    result.add_argument("--repeats", type=int, default=defaults.get("repeats", 5), help="rounds over all competitors")
+    result.add_argument("--repeats", type=int, default=repeats, help="rounds over all competitors")
     result.add_argument("--json", metavar="FILE", help="write the figures there as well")
     return result
 
@@ -28,19 +31,13 @@ def start(options: argparse.Namespace) -> torch.device:
     """Set threads, say what machine this is, return the device."""
     torch.set_num_threads(options.threads)
     device = pick_device(options.device)
-    for key, value in machine(device).items():
-        print(f"{key}: {value}")
-    print()
+    print(*(f"{key}: {value}" for key, value in machine(device).items()), "", sep="\n")
     return device
 
 
 def machine(device: torch.device) -> dict[str, str | int]:
-    """Device, versions and threads."""
-    name = device_name(device)
-    facts = {"device": name, "torch": torch.__version__, "python": platform.python_version()}
-    if device.type == "cpu":
-        facts |= {"threads": torch.get_num_threads()}
-    return facts
+    facts = {"device": device_name(device), "torch": torch.__version__, "python": platform.python_version()}
+    return facts if device.type == "cuda" else facts | {"threads": torch.get_num_threads()}
 
 
 def synchronize(device: torch.device) -> None:
@@ -57,25 +54,15 @@ def seconds(work: Callable[[], object], device: torch.device) -> float:
     return time.perf_counter() - began
 
 
-def interleaved(competitors: Mapping[str, Callable[[], float]], repeats: int) -> dict[str, list[float]]:
+def interleaved(competitors: Mapping[str, Callable[[], Any]], repeats: int) -> dict[str, list]:
     """Call each competitor once a round, in turn, so that a slow minute of the machine hits all of them alike."""
-    values: dict[str, list[float]] = {name: [] for name in competitors}
-    for _ in range(repeats):
-        for name, measure in competitors.items():
-            values[name].append(measure())
-    return values
+    rounds = [{name: measure() for name, measure in competitors.items()} for _ in range(repeats)]
+    return {name: [measured[name] for measured in rounds] for name in competitors}
 
 
 def spread(values: Sequence[float], digits: int = 1) -> str:
-    """median (lowest to highest)"""
+    """median (lowest–highest)"""
     return f"{statistics.median(values):,.{digits}f} ({min(values):,.{digits}f}–{max(values):,.{digits}f})"
-
-
-def product_peak(device: torch.device, dtype: torch.dtype, size: int = 0) -> float:
-    """Operations a second of a large square matrix product, the best of several: what the machine can do."""
-    size = size or (8192 if device.type == "cuda" else 2048)
-    a, b = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
-    return 2 * size**3 / min(seconds(lambda: a @ b, device) for _ in range(6))
 
 
 def load_nanogpt(path: str) -> ModuleType:
@@ -88,9 +75,9 @@ def load_nanogpt(path: str) -> ModuleType:
 
 def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     texts = [[str(cell) for cell in row] for row in [head, *rows]]
-    widths = [max(len(row[i]) for row in texts) for i in range(len(head))]
-    lines = ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in texts]
-    return "\n".join([lines[0], "  ".join("─" * width for width in widths), *lines[1:]])
+    widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
+    texts.insert(1, ["─" * width for width in widths])
+    return "\n".join("  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in texts)
 
 
 def finish(options: argparse.Namespace, device: torch.device, figures: dict) -> None:

@@ -51,10 +51,10 @@ def with_transformer_lens(run: LoadedRun, path: Path, texts: list[str]) -> dict[
     for text in texts:
         ids = torch.tensor([run.tokenizer.encode(text)[-run.config.block_size :]])
         _, cache = bridge.run_with_cache(ids)
-        seen = run.look(text)
+        seen = run.run_with_cache(text)[1]
         for layer in range(run.config.n_layer):
             theirs = cache[f"blocks.{layer}.attn.hook_pattern"][0]
-            worst = max(worst, (theirs - seen[f"h.{layer}.pattern"]).abs().max().item())
+            worst = max(worst, (theirs - seen[f"h.{layer}.attn.pattern"]).abs().max().item())
     return {"attention patterns": worst}
 
 

@@ -64,9 +64,9 @@ def transformers_work(stack: GPT, options: argparse.Namespace, device: torch.dev
     from transformers import GPT2Config, GPT2LMHeadModel
 
     models = []
-    for place in range(len(options.n_head)):
-        model = GPT2LMHeadModel(GPT2Config(**gpt2_config(stack, place, None)))
-        model.load_state_dict(gpt2_tensors(stack, place), strict=False)
+    for run in range(len(options.n_head)):
+        model = GPT2LMHeadModel(GPT2Config(**gpt2_config(stack, run)))
+        model.load_state_dict(gpt2_tensors(stack, run), strict=False)
         models.append(model.to(device).eval())
     first = torch.zeros(options.num_samples, 1, dtype=torch.int64, device=device)
 
@@ -75,15 +75,9 @@ def transformers_work(stack: GPT, options: argparse.Namespace, device: torch.dev
             context, left = first, options.max_new_tokens
             while left:
                 count = min(left, options.block_size - context.shape[1])
-                text = model.generate(
-                    context,
-                    attention_mask=torch.ones_like(context),
-                    do_sample=True,
-                    top_k=0,
-                    min_new_tokens=count,
-                    max_new_tokens=count,
-                    pad_token_id=0,
-                )
+                length = {"min_new_tokens": count, "max_new_tokens": count, "pad_token_id": 0}
+                mask = torch.ones_like(context)
+                text = model.generate(context, attention_mask=mask, do_sample=True, top_k=0, **length)
                 context, left = text[:, -(options.block_size // 2) :], left - count
 
     return work
@@ -92,28 +86,19 @@ def transformers_work(stack: GPT, options: argparse.Namespace, device: torch.dev
 def nanogpt_work(stack: GPT, options: argparse.Namespace, device: torch.device) -> Callable[[], None]:
     """nanoGPT's own generate, which computes the whole context again for every token."""
     nanogpt = load_nanogpt(options.nanogpt)
+    shape = {key: getattr(options, key) for key in ("block_size", "vocab_size", "n_layer", "n_embd")}
     models = []
-    for place, n_head in enumerate(options.n_head):
-        config = nanogpt.GPTConfig(
-            block_size=options.block_size,
-            vocab_size=options.vocab_size,
-            n_layer=options.n_layer,
-            n_head=n_head,
-            n_embd=options.n_embd,
-            dropout=0.0,
-            bias=True,
-        )
-        model = nanogpt.GPT(config)
-        tensors = gpt2_tensors(stack, place)
+    for run, n_head in enumerate(options.n_head):
+        model = nanogpt.GPT(nanogpt.GPTConfig(**shape, n_head=n_head, dropout=0.0, bias=True))
         transposed = ("c_attn.weight", "c_proj.weight", "c_fc.weight")
-        model.load_state_dict({k: v.t() if k.endswith(transposed) else v for k, v in tensors.items()}, strict=False)
+        tensors = gpt2_tensors(stack, run).items()
+        model.load_state_dict({k: v.t() if k.endswith(transposed) else v for k, v in tensors}, strict=False)
         models.append(model.to(device).eval())
     first = torch.zeros(options.num_samples, 1, dtype=torch.int64, device=device)
 
     def work() -> None:
-        with torch.no_grad():
-            for model in models:
-                model.generate(first, options.max_new_tokens)
+        for model in models:
+            model.generate(first, options.max_new_tokens)
 
     return work
 

@@ -1,33 +1,25 @@
-"""Checkpoints of single runs: a folder with the model, the optimizer and a state that holds their checksums.
+"""Checkpoints of single runs as they are read: the model, the optimizer's moments and a state with their checksums.
 
-A checkpoint belongs to a run, not to the stack it trained in. Two are kept; a damaged one is passed over, and said so.
-Only safetensors and JSON are read back.
+A damaged one is passed over, and said so. Only safetensors and JSON are read back. training/checkpoint.py writes them.
 """
 
-import json
 import logging
-import shutil
 import typing
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
-from errors import InputError, WorkError
-from experiment.folder import LINE, METRICS, Run, checkpoint_iteration, refuse_links, verified
+from errors import InputError
+from experiment.folder import LINE, METRICS, Run, checkpoint_iteration
 from experiment.shapes import require
-from files import link_or_copy, read_bytes, read_checked, remove_folder, sha256, write_checked, write_folder, write_json
-from model.gpt import GPT
-from model.gpt2 import gpt2_config, gpt2_tensors, load_gpt2_tensors
-from training.optimizer import StackedAdamW
+from files import read_checked, sha256
 
 log = logging.getLogger("headcount")
 
-KEEP = 2
-WEIGHTS, AVERAGES = "model.safetensors", "optimizer.safetensors"
-FILES = (WEIGHTS, AVERAGES, METRICS)
+WEIGHTS, MOMENTS = "model.safetensors", "optimizer.safetensors"
+FILES = (WEIGHTS, MOMENTS, METRICS)
 
 
 @dataclass
@@ -41,58 +33,6 @@ class State:
     loss_count: int = 0
     diverged: int | None = None
     unmeasured: dict | None = None  # this step's line of metrics.jsonl, where its measurement was interrupted
-
-
-def save(run: Run, model: GPT, optimizer: StackedAdamW, place: int, state: State, eot: int | None) -> None:
-    """Write run `run`, which is row `place` of the stack, as it stands; keep this checkpoint and the one before."""
-    target = _folder(run, state.iteration)
-    config = gpt2_config(model, place, eot)
-
-    def fill(folder: Path) -> None:
-        save_file(gpt2_tensors(model, place), folder / WEIGHTS, metadata={"format": "pt"})
-        save_file(optimizer.state(place), folder / AVERAGES)
-        shutil.copyfile(run.path / METRICS, folder / METRICS)
-        checksums = {name: sha256(folder / name) for name in FILES}
-        write_checked(folder / "state.json", {**asdict(state), "config": config, "sha256": checksums})
-
-    inside(run)
-    try:
-        run.path.mkdir(parents=True, exist_ok=True)
-        write_folder(target, fill)
-        write_json(run.path / "config.json", config)
-        link_or_copy(target / WEIGHTS, run.path / WEIGHTS)
-        for old in run.checkpoints()[KEEP:]:
-            remove_folder(old)
-    except (OSError, SafetensorError) as error:
-        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
-        raise WorkError(
-            f"{target}: cannot write the checkpoint: {reason}; "
-            "make room, and the same command goes on from the last good one"
-        ) from None
-
-
-def inside(run: Run) -> None:
-    """Raises InputError where the run's folders are links that would lead a writer out of the experiment."""
-    refuse_links(run.path, run.path / "checkpoints")
-
-
-def restore(run: Run, iteration: int) -> None:
-    """Make the run's own files those of its checkpoint of step `iteration`, its newest good one, where they are not."""
-    inside(run)
-    _forget_newer(run, iteration)
-    folder = _folder(run, iteration)
-    config = read_checked(folder / "state.json")["config"]
-    wanted = {WEIGHTS: read_bytes(folder / WEIGHTS), METRICS: verified(folder, METRICS)}
-    wanted["config.json"] = (json.dumps(config, indent=2) + "\n").encode()
-    for name, content in wanted.items():
-        file = run.path / name
-        if file.is_file() and not file.is_symlink() and file.read_bytes() == content:
-            continue
-        log.warning(f"{file}: not that of {folder.name}; put back")
-        if name == "config.json":
-            write_json(file, config)
-        else:  # metrics grow: never a link
-            link_or_copy(folder / name, file, link=name == WEIGHTS)
 
 
 def verify(folder: Path) -> State:
@@ -142,36 +82,9 @@ def good_iterations(run: Run) -> dict[int, State]:
 def load_weights(run: Run) -> tuple[State, dict[str, Tensor]] | None:
     """Where the run stands and its weights (GPT-2's names), of the newest good checkpoint; None where it has none."""
     for iteration, state in good_iterations(run).items():
-        return state, load_file(_folder(run, iteration) / WEIGHTS)
+        return state, load_file(checkpoint_folder(run, iteration) / WEIGHTS)
     return None
 
 
-def load(run: Run, model: GPT, optimizer: StackedAdamW, place: int, iteration: int) -> State:
-    """Put the checkpoint of step `iteration`, found good before, into row `place` of the stack; 0 needs none.
-
-    Raises:
-        InputError: the checkpoint does not fit the model.
-    """
-    inside(run)
-    _forget_newer(run, iteration)
-    if iteration == 0:
-        return State()
-    folder = _folder(run, iteration)
-    try:
-        state = verify(folder)
-        load_gpt2_tensors(model, place, load_file(folder / WEIGHTS))
-        optimizer.load_state(place, load_file(folder / AVERAGES), state.iteration)
-    except ValueError as error:
-        raise InputError(f"{folder}: does not fit this config: {error}") from None
-    return state
-
-
-def _forget_newer(run: Run, iteration: int) -> None:
-    """Remove checkpoints of later steps: they are damaged, or not common to the stack, and are made again."""
-    for newer in run.checkpoints():
-        if checkpoint_iteration(newer) > iteration:
-            remove_folder(newer)
-
-
-def _folder(run: Run, iteration: int) -> Path:
+def checkpoint_folder(run: Run, iteration: int) -> Path:
     return run.path / "checkpoints" / f"iter-{iteration:06d}"

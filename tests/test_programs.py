@@ -29,8 +29,8 @@ def test_train_sample_compare_in_a_row(tmp_path, config_file):
     folder = tmp_path / "run"
     trained = program("train.py", config_file, "--out_dir", folder)
     assert trained.returncode == 0, trained.stderr
-    assert re.search(r"iter +12: val loss  H=1 \d\.\d+  H=4 \d\.\d+", trained.stdout)
-    assert re.search(r"^ *4 +8 +[\d,]+ +2 +\d\.\d+ ± \d\.\d+", trained.stdout, re.MULTILINE)
+    assert re.search(r"validation loss in nats per token, mean of 2 seeds\n +iter +H=1 +H=4 +left\n", trained.stdout)
+    assert re.search(r"^ *4 +8 +2 +\d\.\d+ ± \d\.\d+", trained.stdout, re.MULTILINE)
     assert f"python sample.py {folder}" in trained.stdout
     assert f"python compare.py {folder}" in trained.stdout
 

@@ -7,62 +7,29 @@ measured or saved.
 import logging
 import math
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 
-import numpy as np
 import torch
-from torch import Tensor
-from tqdm import tqdm
 
-from data.batches import batch, offsets
-from data.dataset import Dataset
 from errors import Interrupted
-from experiment import checkpoint
-from experiment.config import Config, TrainConfig
 from experiment.folder import Run
 from experiment.pretrained import put_pretrained
-from model.fast import kernels_for
+from model.fast import Kernels, kernels_for
+from model.fast.sdpa import fused_attention
 from model.gpt import GPT
-from training.loggers import Loggers
+from training import checkpoint
+from training.batches import Batches
+from training.job import Job
 from training.metrics import Metrics, finite
-from training.optimizer import StackedAdamW
-from training.settings import Speed
+from training.progress import Progress
+from training.settings import ExecutionSettings
 from training.signals import Signals
-from training.step import Step
+from training.step import TrainStep
 from training.validation import Validation
 
 log = logging.getLogger("headcount")
-
-RESIDENT_SHARE = 0.1
-"""The part of a GPU's free memory that the training tokens may fill."""
-
-
-class Batches:
-    """Training batches of a stack on its device: a function of the iteration alone, drawn once for each seed."""
-
-    def __init__(self, dataset: Dataset, runs: Sequence[Run], config: Config, device: torch.device):
-        self.tokens = dataset.train
-        self.seeds = sorted({run.seed for run in runs})
-        self.row = torch.tensor([self.seeds.index(run.seed) for run in runs], device=device)
-        self.batch_size = config.train.batch_size * config.train.gradient_accumulation_steps
-        self.block_size = config.model.block_size
-        self.device = device
-        self.resident = None  # a GPU cuts its own windows, where the tokens take little of its memory
-        if device.type == "cuda" and 4 * len(self.tokens) < RESIDENT_SHARE * torch.cuda.mem_get_info(device)[0]:
-            self.resident = torch.from_numpy(self.tokens.astype(np.int32)).to(device)
-            self.window = torch.arange(self.block_size + 1, device=device)
-
-    def __call__(self, iteration: int) -> Tensor:
-        """Windows (R, gradient_accumulation_steps · B, T + 1), int64."""
-        if self.resident is not None:
-            count = len(self.tokens) - self.block_size
-            first = torch.from_numpy(offsets(self.seeds, iteration, self.batch_size, count)).pin_memory()
-            first = first.to(self.device, non_blocking=True)[self.row]
-            return self.resident[first[:, :, None] + self.window].long()
-        windows = torch.from_numpy(batch(self.tokens, self.seeds, iteration, self.batch_size, self.block_size))
-        if self.device.type == "cuda":
-            windows = windows.pin_memory()
-        return windows.to(self.device, non_blocking=True)[self.row]
 
 
 class Stack:
@@ -70,184 +37,177 @@ class Stack:
 
     Args:
         runs: their head counts in order.
-        start: the step to go on from; every run has a checkpoint of it, unless it is 0.
-        speed: precision and compilation.
-        loggers: other tools that get every measurement; None: none.
+        start: the step to go on from; every run has a good checkpoint of it, unless it is 0.
     """
 
-    def __init__(
-        self,
-        runs: Sequence[Run],
-        config: Config,
-        dataset: Dataset,
-        device: torch.device,
-        speed: Speed,
-        start: int,
-        loggers: Loggers | None = None,
-    ):
-        self.runs, self.config, self.start = runs, config, start
-        self.eot = dataset.tokenizer.eot
-        kernels = kernels_for(config.model, device if speed.kernel else None)
-        heads = [run.n_head for run in runs]
-        self.model = GPT(config.model, dataset.tokenizer.vocab_size, heads, kernels).to(device)
-        if config.model.init is None or start:
-            self.model.init_weights([run.seed for run in runs])
-        else:
-            put_pretrained(config.model.init, self.model)
-        self.optimizer = _optimizer(self.model, runs, config.train)
-        self.states = [checkpoint.load(run, self.model, self.optimizer, place, start) for place, run in enumerate(runs)]
-        if any(state.diverged is not None for state in self.states):
-            self.optimizer.alive.copy_(torch.tensor([state.diverged is None for state in self.states]))
-        self.metrics = [Metrics(run, start, loggers or Loggers()) for run in runs]
-        self.batches = Batches(dataset, runs, config, device)
-        self.loss_sum = torch.tensor([state.loss_sum for state in self.states], device=device)  # since the last line
+    def __init__(self, job: Job, runs: Sequence[Run], start: int):
+        self.job, self.runs, self.start, self.iteration = job, runs, start, start
+        self.train_config = config = job.config.train
+        self.model = build_model(job, runs, start)
+        self.train_step = TrainStep(self.model, runs, config, job.settings)
+        optimizer = self.train_step.optimizer
+        self.states = [checkpoint.load_row(run, self.model, optimizer, row, start) for row, run in enumerate(runs)]
+        optimizer.finite.copy_(torch.tensor([state.diverged is None for state in self.states]))
+        self.metrics = [Metrics(run, job.loggers) for run in runs]
+        self.batches = Batches(job.dataset, runs, job.config, job.device)
+        # training losses since the last line of metrics.jsonl
+        self.loss_sum = torch.tensor([state.loss_sum for state in self.states], device=job.device)
         self.loss_count = self.states[0].loss_count
-        self.compute = Step(self.model, self.optimizer, runs, config.train, speed)
-        self.iteration = start
+        self.began = time.monotonic() - self.states[0].seconds
 
-    def train(self, validation: Validation, position: str = "") -> None:
-        """Train to the end, with a bar on the terminal; write metrics and checkpoints.
+    def train(self, validation: Validation, progress: Progress) -> None:
+        """Train to the end; write metrics and checkpoints.
 
         Raises:
             Interrupted: after a checkpoint, where SIGINT or SIGTERM came.
         """
-        train = self.config.train
-        tokens_per_step = self.batches.batch_size * self.batches.block_size
-        began = time.monotonic() - self.states[0].seconds
-        bar = tqdm(
-            total=train.max_iters, initial=self.start, unit="iter", disable=None, dynamic_ncols=True, desc=position
-        )
-        with Signals() as signals, bar:
-            if self.start == 0:
-                self._line(tokens_per_step, began)
+        train, start = self.train_config, self.start
+        self._remove_what_comes_after_start()
+        unsaved = f"before iteration {start + 1} was done; the same command goes on from iteration {start}"
+        with Signals() as signals:
+            if start < train.max_iters:
+                signals.nothing_to_save = unsaved
+                progress.expect(*self.rehearse(validation))
+                signals.nothing_to_save = None
+            if start == 0:
+                self._begin_lines()
             if any(state.unmeasured for state in self.states):
-                if not self._measure(validation, signals):
+                if not self._measure(validation, signals, progress):
                     raise Interrupted(
-                        f"{signals.name} while iteration {self.start} was measured; the same command goes on from here",
+                        f"{signals.name} while iteration {start} was measured; the same command goes on from here",
                         128 + signals.received,
                     )
-                if self.start == train.max_iters:
-                    self._save(tokens_per_step, time.monotonic() - began)
-            # the first step may take half a minute, where it is compiled
-            signals.nothing_to_save = (
-                f"before iteration {self.start + 1} was done; the same command goes on from iteration {self.start}"
-            )
-            for iteration in range(self.start, train.max_iters):
+                if start == train.max_iters:
+                    self._save()
+            signals.nothing_to_save = unsaved
+            for iteration in range(start, train.max_iters):
                 self.step(iteration)
                 signals.nothing_to_save = None
-                done = self.iteration = iteration + 1
-                bar.update()
-                last = done == train.max_iters
-                measure = done % train.eval_interval == 0 or last
-                if measure or done % train.log_interval == 0:
-                    self._line(tokens_per_step, began)
-                    if measure:
-                        last &= self._measure(validation, signals)
-                    else:
-                        self._write()
-                    bar.set_postfix_str(self._postfix(bar, tokens_per_step))
-                if signals.received or last or done % train.checkpoint_interval == 0:
-                    self._save(tokens_per_step, time.monotonic() - began)
+                progress.step()
+                last = iteration + 1 == train.max_iters
+                if self._due(train.eval_interval) or last:
+                    self._begin_lines(progress)
+                    last &= self._measure(validation, signals, progress)
+                elif self._due(train.log_interval):
+                    self._begin_lines(progress)
+                    self._write_lines()
+                if signals.received or last or self._due(train.checkpoint_interval):
+                    self._save()
                 if signals.received and not last:
                     raise Interrupted(
-                        f"{signals.name} at iteration {done} of {train.max_iters}: checkpoint written; "
+                        f"{signals.name} at iteration {self.iteration} of {train.max_iters}: checkpoint written; "
                         "the same command goes on from here",
                         128 + signals.received,
                     )
 
     def step(self, iteration: int) -> None:
         """One training step of every run."""
-        self.compute(iteration, self.batches(iteration))
-        self.loss_sum += self.compute.losses
+        windows = self.batches(iteration)
+        self.train_step(iteration, windows)  # forward, backward, clip, AdamW
+        self.loss_sum += self.train_step.losses
         self.loss_count += 1
+        self.iteration = iteration + 1
 
-    def _line(self, tokens_per_step: int, began: float) -> None:
+    def rehearse(self, validation: Validation) -> tuple[float, float]:
+        """Compile; return the seconds that a step and a measurement will take, about. Nothing is learned."""
+        windows = self.batches(self.start)
+        self.train_step.rehearse(windows)
+        began = time.perf_counter()
+        self.train_step.rehearse(windows)
+        self.train_step.optimizer.grads[0, 0].item()  # waits for the device
+        step = (time.perf_counter() - began) * self.train_config.gradient_accumulation_steps
+        with self._measuring():
+            return step, validation.seconds(self.model, self.train_step.autocast)
+
+    def _due(self, interval: int) -> bool:
+        return self.iteration % interval == 0
+
+    def _remove_what_comes_after_start(self) -> None:
+        for run, metrics in zip(self.runs, self.metrics, strict=True):
+            checkpoint.remove_newer(run, self.start)
+            metrics.restart(self.start)
+
+    def _begin_lines(self, progress: Progress | None = None) -> None:
         """Begin a line of metrics for every run: the steps since the last one; and note which runs have diverged."""
         means = (self.loss_sum / max(1, self.loss_count)).tolist()
-        norms, rates, alive = self.compute.norms.tolist(), self.optimizer.rates.tolist(), self.optimizer.alive.tolist()
-        seconds = round(time.monotonic() - began, 3)
+        step, optimizer = self.train_step, self.train_step.optimizer
+        norms, rates, is_finite = step.norms.tolist(), optimizer.lr.tolist(), optimizer.finite.tolist()
+        seconds = round(time.monotonic() - self.began, 3)
         for r, state in enumerate(self.states):
-            if not alive[r] and state.diverged is None:
+            if not is_finite[r] and state.diverged is None:
                 state.diverged = self.iteration
-            line = {"iter": self.iteration, "tokens": self.iteration * tokens_per_step, "seconds": seconds}
+                log.warning(
+                    f"{self.runs[r].name} diverged by iteration {self.iteration}: its loss or gradient is not finite; "
+                    "it is kept as it was, and its companions go on"
+                )
+            line = {"iter": self.iteration, "tokens": self._tokens(), "seconds": seconds}
             if self.loss_count:
                 line |= {"train_loss": means[r], "grad_norm": norms[r], "lr": rates[r]}
             if state.diverged is not None:
                 line["diverged"] = state.diverged
             state.unmeasured = finite(line)
-        self.shown = means if self.loss_count else None
+        if progress:
+            progress.losses(means, self.batches.tokens_per_step)
         self.loss_sum.zero_()
         self.loss_count = 0
 
-    def _measure(self, validation: Validation, signals: Signals) -> bool:
+    def _measure(self, validation: Validation, signals: Signals, progress: Progress) -> bool:
         """Write the lines with their validation losses; False, and none written, where a signal came first."""
-        self.model.eval()
-        with self.compute.measuring():
-            measured = validation(self.model, self.compute.autocast, lambda: signals.received)
-        self.model.train()
+        with self._measuring():
+            measured = validation(self.model, self.train_step.autocast, lambda: signals.received)
         if measured is None:
             return False
-        by_head = {}
-        for run, loss in zip(self.runs, measured[0], strict=True):
-            by_head.setdefault(run.n_head, []).append(loss)
-        shown = "  ".join(f"H={heads} {np.mean(values):.4f}" for heads, values in by_head.items())
-        log.info(f"iter {self.iteration:>5}: val loss  {shown}")
-        self._write(
+        progress.measured(self.iteration, measured[0])
+        self._write_lines(
             {"val_loss": loss} | ({"val_loss_by_relation": relation} if relation else {})
             for loss, relation in zip(*measured, strict=True)
         )
         return True
 
-    def _write(self, measured: Iterable[dict] | None = None) -> None:
+    @contextmanager
+    def _measuring(self) -> Iterator[None]:
+        self.model.eval()
+        with self.train_step.uncompiled():
+            yield
+        self.model.train()
+
+    def _write_lines(self, measured: Iterable[dict] | None = None) -> None:
         """Write the lines that were begun, each with what was measured."""
         for state, metrics, more in zip(self.states, self.metrics, measured or [{}] * len(self.runs), strict=True):
             if state.unmeasured is not None:  # written already where a kill came between checkpoints of companions
                 metrics.write(state.unmeasured | more)
                 state.unmeasured = None
 
-    def _postfix(self, bar: tqdm, tokens_per_step: int) -> str:
-        by_head = {}
-        for run, loss in zip(self.runs, self.shown or [], strict=False):
-            by_head.setdefault(run.n_head, []).append(loss)
-        losses = " ".join(f"H{heads} {np.mean(values):.2f}" for heads, values in by_head.items())
-        rate = (bar.format_dict["rate"] or 0) * tokens_per_step * len(self.runs)
-        return f"{losses}, {rate:,.0f} tokens/s"
-
-    def _save(self, tokens_per_step: int, seconds: float) -> None:
-        sums = self.loss_sum.tolist()
+    def _save(self) -> None:
+        sums, seconds, eot = self.loss_sum.tolist(), time.monotonic() - self.began, self.job.dataset.tokenizer.eot
         for r, (run, state) in enumerate(zip(self.runs, self.states, strict=True)):
-            state.iteration, state.tokens, state.seconds = self.iteration, self.iteration * tokens_per_step, seconds
+            state.iteration, state.tokens, state.seconds = self.iteration, self._tokens(), seconds
             state.loss_sum, state.loss_count = sums[r] if math.isfinite(sums[r]) else 0.0, self.loss_count
-            checkpoint.save(run, self.model, self.optimizer, r, state, self.eot)
+            checkpoint.save(run, self.model, self.train_step.optimizer, r, state, eot)
+
+    def _tokens(self) -> int:
+        return self.iteration * self.batches.tokens_per_step
 
 
-def _optimizer(model: GPT, runs: Sequence[Run], train: TrainConfig) -> StackedAdamW:
-    rates, decays = [run.learning_rate for run in runs], [run.weight_decay for run in runs]
-    return StackedAdamW(model, rates, decays, (train.beta1, train.beta2), train.grad_clip)
+def build_model(job: Job, runs: Sequence[Run], start: int) -> GPT:
+    """The network of the runs with its initial weights."""
+    config = job.config.model
+    kernels = in_precision(kernels_for(config, job.device if job.settings.kernel else None), job.settings)
+    model = GPT(config, job.vocab_size, [run.n_head for run in runs], kernels).to(job.device)
+    if config.init is None or start:
+        model.init_weights([run.seed for run in runs])
+    else:
+        put_pretrained(config.init, model)
+    return model.train()
 
 
-def plan(runs: Sequence[Run], stack_size: int) -> list[tuple[list[Run], int]]:
-    """Which unfinished runs train together, and the step that each stack goes on from.
+def in_precision(kernels: Kernels, settings: ExecutionSettings) -> Kernels:
+    """Kernels whose attention is PyTorch's in fp32, where the products around it are bf16 and it is not to be."""
+    if settings.precision == settings.attention_precision or kernels.attention is not fused_attention:
+        return kernels
 
-    Runs are cut into stacks in their order. A stack goes on from the newest step of which all its runs have a good
-    checkpoint, finished ones with their companions: bits depend on who trains together. Runs with no step in common are
-    parted. Damaged checkpoints are passed over with a warning.
-    """
-    held = {run: checkpoint.good_iterations(run) or {0: checkpoint.State()} for run in runs}
-    reached = {run: set(states) for run, states in held.items()}
-    stacks = []
-    for first in range(0, len(runs), stack_size):
-        together = runs[first : first + stack_size]
-        newest = {run: max(reached[run]) for run in together}
-        waiting = [r for r in together if newest[r] < r.max_iters or held[r][newest[r]].unmeasured is not None]
-        if not waiting:
-            for run in together:
-                checkpoint.restore(run, newest[run])
-        elif common := set.intersection(*(reached[run] for run in together)):
-            stacks.append((together, max(common)))
-        elif all(len(reached[run]) == 1 for run in together):  # a kill while the first checkpoints were written
-            stacks.append((together, 0))
-        else:
-            for step in sorted({newest[run] for run in waiting}):
-                stacks.append(([run for run in waiting if newest[run] == step], step))
-    return stacks
+    def attend(qkv: torch.Tensor, n_head: Sequence[int]) -> torch.Tensor:
+        with torch.autocast(qkv.device.type, enabled=False):
+            return fused_attention(qkv.float(), n_head)
+
+    return replace(kernels, attention=attend)

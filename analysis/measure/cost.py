@@ -19,10 +19,12 @@ import torch
 from torch.profiler import ProfilerActivity
 
 from experiment.config import Config
+from experiment.sweep import RunSpec
 from machine import device_name
 from model.fast import kernels_for
 from model.gpt import GPT
-from training.optimizer import StackedAdamW
+from training.settings import ExecutionSettings
+from training.step import TrainStep
 
 VERSION = 3
 CORES = ("sdpa", "eager")
@@ -34,37 +36,24 @@ class Alone:
     """A training iteration of one run with n_head heads and attention core `core`, on random tokens."""
 
     def __init__(self, config: Config, vocab_size: int, n_head: int, core: str, device: torch.device, bf16: bool):
-        self.train, self.device, self.bf16 = config.train, device, bf16
-        settings = replace(config.model, attention=core)
-        self.model = GPT(settings, vocab_size, [n_head], kernels_for(settings, device)).to(device)  # as it trains
-        self.model.init_weights([0])
-        self.model.train()
-        train = config.train
-        self.optimizer = StackedAdamW(
-            self.model, [train.learning_rate], [train.weight_decay], (train.beta1, train.beta2), train.grad_clip
-        )
-        shape = (train.gradient_accumulation_steps, 1, train.batch_size, config.model.block_size + 1)
-        self.tokens = torch.randint(vocab_size, shape, generator=torch.Generator().manual_seed(0)).to(device)
-        self.factor = torch.zeros(1, device=device)
+        self.device, train = device, config.train
+        model_config = replace(config.model, attention=core)
+        model = GPT(model_config, vocab_size, [n_head], kernels_for(model_config, device)).to(device)  # as it trains
+        model.init_weights([0])
+        precision = "bf16" if bf16 else "fp32"
+        run = RunSpec("", n_head, 0, train.learning_rate, train.weight_decay)
+        self.train_step = TrainStep(model, [run], train, ExecutionSettings(precision, precision))
+        shape = (1, train.gradient_accumulation_steps * train.batch_size, config.model.block_size + 1)
+        self.windows = torch.randint(vocab_size, shape, generator=torch.Generator().manual_seed(0)).to(device)
 
     def step(self) -> None:
-        self.optimizer.zero_grad()
-        total = torch.zeros(1, device=self.device)
-        for part in self.tokens:
-            self.model.set_dropout_keys(torch.zeros(1, dtype=torch.int64, device=self.device))
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
-                loss = self.model.loss(part[:, :, :-1], part[:, :, 1:]) / len(self.tokens)
-            loss.sum().backward()
-            total += loss.detach()
-        self.optimizer.step(self.factor, total)
+        self.train_step(0, self.windows)
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
 
     def standing_bytes(self) -> int:
-        """Weights, gradients, AdamW's two averages and the tokens: what lies in memory between iterations."""
-        optimizer = self.optimizer
-        averages = sum(t.nbytes for state in optimizer.adamw.state.values() for t in state.values() if t.dim())
-        return optimizer.weights.nbytes + optimizer.grads.nbytes + averages + self.tokens.nbytes
+        """Weights, gradients, AdamW's moments and the tokens: what lies in memory between iterations."""
+        return self.train_step.optimizer.nbytes() + self.windows.nbytes
 
 
 def measure_costs(

@@ -59,7 +59,7 @@ def test_tensorboard_after_a_stop_has_each_step_once(tmp_path):
 def test_wandb_offline_keeps_a_run_for_each_run(tmp_path, monkeypatch, caplog):
     monkeypatch.setenv("WANDB_MODE", "offline")
     log = Loggers(["wandb"])
-    config = small_config(sweep={"n_head": [1, 4], "seed": [0]}, max_iters=2)
+    config = small_config(sweep={"n_head": [1, 4], "seed": [0]}, max_iters=2, warmup_iters=0)
     experiment = train_experiment(config, tmp_path / "x", "cpu", log)
     log.finish()
     assert not [r for r in caplog.records if r.name == "headcount" and r.levelname == "WARNING"]

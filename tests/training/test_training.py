@@ -15,17 +15,19 @@ from safetensors.torch import load_file
 from data.config import RELATIONS
 from data.dataset import prepare
 from errors import InputError, Interrupted
+from experiment.checkpoint import good_iterations
 from experiment.folder import Experiment, Run
 from experiment.samples import load_stack
 from experiment.sweep import RunSpec
 from tests.conftest import small_config
-from training.loop import Batches, Stack, plan
+from training.batches import Batches
+from training.job import Job
+from training.loop import Stack
+from training.plan import plan as planned
 from training.run import train_experiment
-from training.settings import Speed
+from training.settings import ExecutionSettings
 from training.table import result_table
 from training.validation import Validation
-
-EAGER = Speed("fp32", "fp32", compile=False, kernel=False, stack_size=6)
 
 
 def train(path, config=None, **changes) -> Experiment:
@@ -51,7 +53,8 @@ def losses_of(path, n_head, seeds, steps, rates=None, **changes) -> np.ndarray:
     rates = rates or [3e-3] * len(seeds)
     specs = [RunSpec(f"run{i}", h, s, lr, 0.1) for i, (h, s, lr) in enumerate(zip(n_head, seeds, rates, strict=True))]
     runs = [Run(path / spec.name, spec, steps) for spec in specs]
-    stack = Stack(runs, config, prepare(config.data, progress=False), torch.device("cpu"), EAGER, 0)
+    dataset = prepare(config.data, progress=False)
+    stack = Stack(Job(Experiment(path, config), dataset, torch.device("cpu"), ExecutionSettings()), runs, 0)
     rows = []
     for iteration in range(steps):
         stack.step(iteration)
@@ -258,6 +261,10 @@ def test_other_stack_sizes_train_the_same_runs(tmp_path, trained, caplog):
 def test_runs_that_have_come_unequally_far_go_on_from_where_each_is(tmp_path):
     runs = train(tmp_path / "x").runs  # each has checkpoints of steps 8 and 12
     longer = [Run(run.path, run.spec, 16) for run in runs]
+
+    def plan(runs, stack_size):
+        return planned({run: good_iterations(run) for run in runs}, stack_size)
+
     assert plan(runs, 4) == []
     assert plan(longer, 4) == [(longer, 12)]
     newest = runs[0].checkpoints()[0]

@@ -1,0 +1,96 @@
+"""What is seen of a training: a bar over all stacks, a row of losses at each measurement, the time that is left."""
+
+import logging
+import math
+import time
+from collections.abc import Sequence
+from types import TracebackType
+
+from tqdm import tqdm
+
+from experiment.config import TrainConfig
+from experiment.folder import Run
+from training.job import Job
+from training.table import LossRows
+
+log = logging.getLogger("headcount")
+
+BAR = "{desc}{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]"
+
+Stacks = Sequence[tuple[Sequence[Run], int]]
+"""Runs that train together, and the step that they go on from."""
+
+
+def measurements(train: TrainConfig, start: int) -> int:
+    """Validations from step `start` on."""
+    last = train.max_iters % train.eval_interval > 0 and start < train.max_iters
+    return train.max_iters // train.eval_interval - start // train.eval_interval + last + (start == 0)
+
+
+class Progress:
+    """A bar in iterations of all stacks, on a terminal; and lines that say how it goes, everywhere."""
+
+    def __init__(self, job: Job, stacks: Stacks):
+        self.config, self.stacks = job.config, stacks
+        self.steps_left = sum(job.config.train.max_iters - start for _, start in stacks)
+        self.steps_done, self.began = 0, time.monotonic()
+        self.expected: float | None = None  # seconds for all of it, before a step was done
+        initial = sum(start for _, start in stacks)
+        self.bar = tqdm(
+            total=initial + self.steps_left,
+            initial=initial,
+            disable=None,
+            dynamic_ncols=True,
+            bar_format=BAR,
+            desc="training",
+        )
+
+    def __enter__(self) -> "Progress":
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.bar.close()
+
+    def expect(self, step_seconds: float, measurement_seconds: float) -> None:
+        """Say how long all stacks will take, from the times of the first one's step and measurement; once."""
+        if self.expected is not None or not self.steps_left:
+            return
+        n_measured = sum(measurements(self.config.train, start) for _, start in self.stacks)
+        measuring = n_measured * measurement_seconds
+        self.expected = self.steps_left * step_seconds + measuring
+        log.info(
+            f"expected to take about {tqdm.format_interval(self.expected)}, "
+            f"of which {tqdm.format_interval(measuring)} for {n_measured} measurements"
+        )
+        self.began = time.monotonic()
+
+    def begin(self, number: int, runs: Sequence[Run]) -> None:
+        """Stack `number`, from 1, begins."""
+        self.runs, self.rows, self.headed = runs, LossRows(runs, self.config), False
+        if len(self.stacks) > 1:
+            self.bar.set_description_str(f"stack {number}/{len(self.stacks)}")
+
+    def step(self) -> None:
+        self.steps_done += 1
+        self.steps_left -= 1
+        self.bar.update()
+
+    def losses(self, means: Sequence[float], tokens_per_step: int) -> None:
+        """Show the range of the training losses of all runs in the bar, and the tokens that they see a second."""
+        finite = [loss for loss in means if math.isfinite(loss)]
+        shown = f"loss {min(finite):.2f}–{max(finite):.2f}, " if finite else ""
+        rate = (self.bar.format_dict["rate"] or 0) * tokens_per_step * len(self.runs)
+        self.bar.set_postfix_str(f"{shown}{rate / 1000:,.0f}k tokens/s")
+
+    def measured(self, iteration: int, losses: Sequence[float]) -> None:
+        """Show the validation losses of all runs."""
+        if not self.headed:
+            log.info(self.rows.header())
+            self.headed = True
+        log.info(self.rows.rows(iteration, losses, tqdm.format_interval(self.left())))
+
+    def left(self) -> float:
+        """Seconds until all stacks are done."""
+        if not self.steps_done:
+            return self.expected or 0.0
+        return (time.monotonic() - self.began) / self.steps_done * self.steps_left
