@@ -1,13 +1,15 @@
 """Measurements of a run, kept beside it: taken once, and again when the weights, the measure or its settings change.
 
-    h04-seed0/analysis/heads.json      {"key": {"version", "settings", "weights"}, "value": …, "seal"}
+    h04-seed0/analysis/heads.json      {"key": {"version", "settings", "weights"}, "value": …, checksum}
 
 What is damaged or made otherwise is measured again; a folder that cannot be written costs only the next start's time.
 """
 
 import json
 import logging
-from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 from errors import InputError
 from experiment.checkpoint import WEIGHTS, good_iterations
@@ -17,37 +19,42 @@ from files import read_checked, write_checked
 log = logging.getLogger("headcount")
 
 
-def cached(
-    run: Run,
-    name: str,
-    version: int,
-    settings: dict,
-    measure: Callable[[], dict],
-) -> dict:
-    """The value of `measure()`, plain JSON values, from the run's folder where it was kept with the same key.
+@dataclass(frozen=True)
+class Kept:
+    """Where a measurement of a run is kept, and what it has to have been made from to count."""
 
-    version: of the measure; raised when it would give another value for the same settings.
-    Raises InputError where the run has no good checkpoint, and where its folder is a link.
-    """
-    file = run.path / "analysis" / f"{name}.json"
-    refuse_links(run.path, file.parent)
-    key = {"version": version, "settings": settings, "weights": weights_checksum(run)}
-    key = json.loads(json.dumps(key))  # as it is read back: lists for tuples
-    try:
-        kept = read_checked(file)
-        if kept["key"] == key:
-            return kept["value"]
-    except (OSError, KeyError):
-        pass  # none yet
-    except ValueError as error:
-        log.warning(f"{file}: {error}; passed over, and measured again")
-    value = json.loads(json.dumps(measure()))
-    try:
-        file.parent.mkdir(exist_ok=True)
-        write_checked(file, {"key": key, "value": value})
-    except OSError as error:
-        log.warning(f"{file}: cannot be kept ({error.strerror}); it is measured again next time")
-    return value
+    file: Path
+    key: dict[str, Any]
+
+    @classmethod
+    def of(cls, run: Run, weights: str, name: str, version: int, settings: dict) -> "Kept":
+        """weights: their checksum. version: of the measure, raised when it would give other values.
+
+        Raises InputError where the run's folder is a link.
+        """
+        file = run.path / "analysis" / f"{name}.json"
+        refuse_links(run.path, file.parent)
+        key = {"version": version, "settings": settings, "weights": weights}
+        return cls(file, json.loads(json.dumps(key)))  # as it is read back: lists for tuples
+
+    def read(self) -> Any:
+        """The value; None where there is none of this key."""
+        try:
+            kept = read_checked(self.file)
+            return kept["value"] if kept["key"] == self.key else None
+        except (OSError, KeyError):
+            return None  # none yet
+        except ValueError as error:
+            log.warning(f"{self.file}: {error}; passed over, and measured again")
+            return None
+
+    def write(self, value: Any) -> None:
+        """Keep plain JSON values, where the folder can be written."""
+        try:
+            self.file.parent.mkdir(exist_ok=True)
+            write_checked(self.file, {"key": self.key, "value": value})
+        except OSError as error:
+            log.warning(f"{self.file}: cannot be kept ({error.strerror}); it is measured again next time")
 
 
 def weights_checksum(run: Run) -> str:

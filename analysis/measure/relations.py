@@ -3,78 +3,88 @@
 from collections.abc import Callable, Sequence
 
 import torch
+from torch import Tensor
 
+from analysis.measure.stack import windows_at_once
 from data.config import RELATIONS
 from data.tales import Pair, check
 from data.tokenizers import Tokenizer
+from experiment.samples import document_start
 from model.generate import generate
 from model.gpt import GPT
 
-VERSION = 1
+VERSION = 2
 PAIRS = 100
 """Forced choices of each relation."""
 PAIR_SEED = 0
 SAMPLES, SAMPLE_TOKENS, SAMPLE_SEED = 16, 200, 0
 """Sampled texts of each run and their longest length, at temperature 1."""
-LOGITS = 2**21
+
+
+def forced_choice(
+    model: GPT, tokenizer: Tokenizer, pairs: Sequence[Pair], progress: Callable[[int], object] = lambda n: None
+) -> list[dict[str, float]]:
+    """Share of the pairs of each relation in which each of R runs finds the right continuation likelier.
+
+    What is compared is the sum of log-probabilities of the continuation's tokens after the context; equal ones count
+    as half. progress: called with pairs done.
+    """
+    by_length = sorted(pairs, key=lambda pair: len(pair.context))
+    size, margins = windows_at_once(model, model.config.block_size, 4 * model.config.n_embd), []
+    for first in range(0, len(by_length), size):
+        part = by_length[first : first + size]
+        right, wrong = continuation_scores(model, tokenizer, [(p.context, p.right, p.wrong) for p in part])
+        margins.append(right - wrong)
+        progress(len(part))
+    points = (torch.cat(margins, 1).sign() + 1) / 2  # (R, N)
+    of = {name: torch.tensor([pair.relation == name for pair in by_length]) for name in RELATIONS}
+    return [{name: float(row[asked].mean()) for name, asked in of.items()} for row in points]
 
 
 @torch.no_grad()
-def forced_choice(
-    model: GPT, tokenizer: Tokenizer, pairs: Sequence[Pair], progress: Callable[[int], object] = lambda n: None
-) -> dict[str, float]:
-    """Share of the pairs of each relation in which a model of one run finds the right continuation likelier.
+def continuation_scores(model: GPT, tokenizer: Tokenizer, texts: Sequence[tuple[str, str, str]]) -> Tensor:
+    """Log-probability (nats) of each of two continuations after their context, (2, R, N); texts: (context, one, other).
 
-    What is compared is the sum of log-probabilities of the continuation's tokens after the context; equal ones count
-    as half. Of a context longer than the model's, the last tokens are seen. progress: called with pairs done.
+    A context that does not fit is cut at its start, alike for both; of a continuation longer than the model's context
+    the first tokens count. Where one continuation's input begins with the other's (as where each is one token), a
+    single row of the batch answers for both.
     """
-    margins = []
-    by_length = sorted(pairs, key=lambda pair: len(pair.context))
-    size = max(1, LOGITS // (2 * model.config.block_size * model.vocab_size))
-    for first in range(0, len(by_length), size):
-        part = by_length[first : first + size]
-        scores = continuation_scores(model, tokenizer, [(p.context, end) for p in part for end in (p.right, p.wrong)])
-        margins += [right - wrong for right, wrong in zip(scores[::2], scores[1::2], strict=True)]
-        progress(len(part))
-    result = {}
-    for relation in RELATIONS:
-        of = [m for pair, m in zip(by_length, margins, strict=True) if pair.relation == relation]
-        result[relation] = sum((m > 0) + 0.5 * (m == 0) for m in of) / len(of)
-    return result
-
-
-def continuation_scores(model: GPT, tokenizer: Tokenizer, texts: Sequence[tuple[str, str]]) -> list[float]:
-    """Log-probability (nats) of each continuation after its context; texts: (context, continuation)."""
+    length = model.config.block_size
     start = [] if tokenizer.eot is None else [tokenizer.eot]
-    rows, ends = [], []
-    for context, continuation in texts:
-        end = tokenizer.encode(continuation)
-        rows.append((start + tokenizer.encode(context) + end)[-model.config.block_size - 1 :])
-        ends.append(len(end))
-    longest = max(map(len, rows))
-    tokens = torch.tensor([row + [0] * (longest - len(row)) for row in rows])
-    asked = torch.tensor(
-        [[len(row) - end <= i < len(row) for i in range(1, longest)] for row, end in zip(rows, ends, strict=True)]
-    )
-    device = model.wte.weight.device
-    targets = torch.where(asked, tokens[:, 1:], -1).to(device)
-    losses = model.token_losses(tokens[None, :, :-1].to(device), targets[None])
-    return (-losses[0].double().sum(1)).tolist()
+    rows: list[list[int]] = []
+    asked: list[tuple[int, int, int, int, int]] = []  # row, position, token; continuation, text
+    for text, (context, *continuations) in enumerate(texts):
+        ends = [tokenizer.encode(end)[:length] for end in continuations]
+        tokens = (start + tokenizer.encode(context))[-(length + 1 - max(map(len, ends))) :]
+        for which in sorted((0, 1), key=lambda i: -len(ends[i])):
+            end = ends[which]
+            row = tokens + end[:-1]
+            if not rows or rows[-1][: len(row)] != row or asked[-1][-1] != text:
+                rows.append(row)
+            asked += [(len(rows) - 1, len(tokens) - 1 + i, token, which, text) for i, token in enumerate(end)]
+    longest, device = max(map(len, rows)), model.wte.weight.device
+    inputs = torch.tensor([row + [0] * (longest - len(row)) for row in rows], device=device)
+    row, position, token, which, text = torch.tensor(asked).T
+    hidden = model.hidden(inputs.expand(len(model.n_head), -1, -1))[:, row, position]  # (R, tokens asked, D)
+    losses = model.losses(hidden, token.to(device).expand(len(model.n_head), -1)).cpu().double()
+    scores = torch.zeros(len(model.n_head), 2 * len(texts), dtype=torch.float64)
+    scores.index_add_(1, which * len(texts) + text, -losses)
+    return scores.unflatten(1, (2, -1)).movedim(1, 0)
 
 
 def sampled_relations(
     model: GPT, tokenizer: Tokenizer, progress: Callable[[int], object] = lambda n: None
-) -> dict[str, dict[str, int]]:
-    """Relations kept and broken in SAMPLES texts of a model of one run, from the start of a document."""
-    start = [tokenizer.eot] if tokenizer.eot is not None else tokenizer.encode("\n")
-    drawn = generate(
-        model, start, SAMPLES, SAMPLE_TOKENS, seed=SAMPLE_SEED, stop=tokenizer.eot, progress=progress
-    )  # (1, SAMPLES, at most SAMPLE_TOKENS)
-    kept, broken = dict.fromkeys(RELATIONS, 0), dict.fromkeys(RELATIONS, 0)
-    for tokens in drawn[0].tolist():
-        text = tokenizer.decode(tokens[: tokens.index(tokenizer.eot)] if tokenizer.eot in tokens else tokens)
-        found = check(text)
-        for relation in RELATIONS:
-            kept[relation] += found.kept[relation]
-            broken[relation] += found.broken[relation]
-    return {"kept": kept, "broken": broken}
+) -> list[dict[str, dict[str, int]]]:
+    """Relations kept and broken in SAMPLES texts of each of R runs, from the start of a document.
+
+    progress: called with 1 after each token of all texts.
+    """
+    start = document_start(tokenizer)
+    drawn = generate(model, start, SAMPLES, SAMPLE_TOKENS, seed=SAMPLE_SEED, stop=tokenizer.eot, progress=progress)
+    result = []
+    for texts in drawn.tolist():
+        found = [check(tokenizer.decode(t[: t.index(tokenizer.eot)] if tokenizer.eot in t else t)) for t in texts]
+        result.append(
+            {kind: {r: sum(getattr(f, kind)[r] for f in found) for r in RELATIONS} for kind in ("kept", "broken")}
+        )
+    return result
