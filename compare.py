@@ -47,7 +47,9 @@ def parser() -> argparse.ArgumentParser:
         help="where report.html, figures/ and report.json go (default: RUNS; for a GPT-2: runs/heads-NAME)",
     )
     result.add_argument("--reference", type=int, metavar="H", help="compare with this H (default: the lowest loss)")
-    result.add_argument("--quick", action="store_true", help="run no network: show what was measured before")
+    result.add_argument(
+        "--quick", action="store_true", help="run no network: show what was measured before (of a GPT-2: no ablation)"
+    )
     result.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (default: auto)")
     result.add_argument("--titles", action="store_true", help="put a title into every figure, for use without caption")
     result.add_argument("--csv", action="store_true", help="write the tables as CSV too, into tables/")

@@ -16,7 +16,6 @@ WIDTH = 80
 """Characters of a terminal that every table fits, as far as it can."""
 
 
-
 def by_setting(runs: Sequence[Run]) -> dict[tuple[float, float], dict[int, list[int]]]:
     """{(learning rate, weight decay): {H: rows of `runs`}}, in increasing order: rows that differ in seed alone."""
     found: dict = {}

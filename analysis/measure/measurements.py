@@ -80,6 +80,7 @@ class Measurements:
     """What runs were trained with; None for a GPT-2."""
     bf16: bool = False
     """Whether their products were in bf16."""
+    _weights: dict[Network, str | InputError] = field(default_factory=dict)
 
     @classmethod
     def of_runs(cls, experiment: Experiment, runs: Sequence[Run], device: str, **settings: Any) -> "Measurements":
@@ -170,8 +171,18 @@ class Measurements:
             settings = {name: getattr(relations, name) for name in ("PAIRS", "PAIR_SEED", "SAMPLES", "SAMPLE_TOKENS")}
         else:
             settings = {"windows": self.text.count(measure)}
-        settings |= self.text.settings
-        return Kept.of(network.run, weights_checksum(network.run), measure, VERSIONS[measure], settings)
+        return self.kept(measure, network, VERSIONS[measure], settings)
+
+    def kept(self, name: str, network: Network, version: int, settings: dict) -> Kept:
+        """Where a value taken of a run's weights on this text is kept. Raises InputError where it has no weights."""
+        if network not in self._weights:
+            try:
+                self._weights[network] = weights_checksum(network.run)
+            except InputError as error:
+                self._weights[network] = error
+        if isinstance(weights := self._weights[network], InputError):
+            raise weights
+        return Kept.of(network.run, weights, name, version, settings | self.text.settings)
 
     def _kept_cost(self) -> Kept:
         """Beside the first run; whatever its weights are, a machine takes as long."""

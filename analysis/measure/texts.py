@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -63,6 +64,11 @@ class ValidationText:
         return torch.from_numpy(x)[chosen], torch.from_numpy(y)[chosen]
 
     @property
+    def stream(self) -> np.ndarray:
+        """All tokens of the text, one after the other."""
+        return self._dataset.val
+
+    @property
     def tokenizer(self) -> Tokenizer:
         return self._dataset.tokenizer
 
@@ -111,6 +117,12 @@ class StoryText:
         y = torch.tensor([row[1:] + [-1] * (longest + 1 - len(row)) for row in rows])
         return x, y
 
+    @property
+    def stream(self) -> np.ndarray:
+        """All tokens of the stories, one after the other, behind an end-of-text token each where there is one."""
+        eot = [] if self.tokenizer.eot is None else [self.tokenizer.eot]
+        return np.concatenate([np.array(eot + row, dtype=np.int64) for row in self.rows])
+
     @cached_property
     def rows(self) -> list[list[int]]:
         """Token ids of the stories, a window and what follows each."""
@@ -125,4 +137,3 @@ def knows(tokenizer: Tokenizer, character: str) -> bool:
         return character in tokenizer.decode(tokenizer.encode(character))
     except Exception:  # InputError, or a plain one of the tokenizers library
         return False
-

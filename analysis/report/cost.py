@@ -45,9 +45,10 @@ def cost_section(
     attention = config.model.attention
     length = config.model.block_size
     text = [
-        f"A training iteration of one run: {iteration_tokens(config) // length} sequences of {length} tokens, forward, backward and AdamW. The matrices are D × D whatever H is, so the "
-        "parameters and the operations of the matrix products do not depend on H; the attention scores do: H · T² of "
-        "them a sequence and layer, which eager attention holds in memory and the fused one (sdpa) does not."
+        f"A training iteration of one run: {iteration_tokens(config) // length} sequences of {length} tokens, forward, "
+        "backward and AdamW. The matrices are D × D whatever H is, so the parameters and the operations of the matrix "
+        "products do not depend on H; the attention scores do: H · T² of them a sequence and layer, which eager "
+        "attention holds in memory and the fused one (sdpa) does not."
     ]
     pictures = []
     if costs:

@@ -20,9 +20,11 @@ from typing import TypeVar
 import jinja2
 from markupsafe import Markup
 
+from analysis.collect import collect
 from analysis.report.figures import render
+from analysis.report.parts import study_plan
 from analysis.report.section import Part, Picture, Section, Table, failure
-from experiment.folder import refuse_links
+from experiment.folder import Experiment, refuse_links
 from files import make_folder, write_bytes, write_json, write_text
 
 log = logging.getLogger("headcount")
@@ -68,6 +70,18 @@ def write_report(
     for name in before - set(files):
         (out / name).unlink(missing_ok=True)
     return report
+
+
+def write_pictures(folder: Path) -> list[Path]:
+    """The figures of an experiment that need no network, as PNG in its figures/."""
+    (study, *_), _ = collect([folder])
+    part = study_plan(study, [Experiment.open(folder)], None, True, "cpu").make()
+    drawn = draw(distinct([part]), False)[1]
+    (folder / "figures").mkdir(exist_ok=True)
+    paths = [folder / "figures" / f"{id}.png" for id in drawn]
+    for path, files in zip(paths, drawn.values(), strict=True):
+        write_bytes(path, files["png"])
+    return paths
 
 
 def content(part: Part) -> dict:

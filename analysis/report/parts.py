@@ -118,10 +118,10 @@ def answers(summary: dict) -> list[str]:
 def pretrained_plan(source: Pretrained, quick: bool, device: str, shares: int = 1) -> Plan:
     """The heads of a GPT-2 that was not trained here, for which there is no sweep to compare.
 
-    Raises InputError where device, weights or tokenizer are not here.
+    quick: leave out ablation, which takes longest. Raises InputError where device, weights or tokenizer are not here.
     """
     config, name = source.config, Path(source.name).name  # a folder's name is short enough for a title
-    measurements = Measurements.of_pretrained(source, device, quick=quick)
+    measurements = Measurements.of_pretrained(source, device)
 
     def make() -> Part:
         shape = f"D = {config.n_embd}, {config.n_layer} layers, H = {config.n_head}"
@@ -131,7 +131,7 @@ def pretrained_plan(source: Pretrained, quick: bool, device: str, shares: int = 
             ("Size of a head", f"d_h = {config.n_embd // config.n_head}"),
             ("Text", measurements.text.words("heads")),
         ]
-        sections = network_sections(measurements, f"the heads of {name}", shares, [])
+        sections = network_sections(measurements, f"the heads of {name}", shares, [], ablate=not quick)
         return Part(
             name, f"{name}: {shape}", [f"{name}: {shape}: what each of its heads does."], rows, sections, trained=False
         )
@@ -139,13 +139,15 @@ def pretrained_plan(source: Pretrained, quick: bool, device: str, shares: int = 
     return Plan(measurements, make)
 
 
-def network_sections(measurements: Measurements, title: str, shares: int, lost: list[str]) -> list[Section]:
+def network_sections(
+    measurements: Measurements, title: str, shares: int, lost: list[str], ablate: bool = True
+) -> list[Section]:
     """What has to look into networks, the same for runs and a GPT-2. lost: what could not be measured before this."""
     found, config, words = [], measurements.config, measurements.text.words
     if measured := take(measurements, "heads", lost):
         make = lambda: heads.heads_section(measured, config.n_embd, config.block_size, title, words("heads"))  # noqa: E731
         found += attempt("heads", heads.HEADS, make)
-    if ablated := take(measurements, "ablation", lost):
+    if ablate and (ablated := take(measurements, "ablation", lost)):
         found += attempt("ablation", heads.ABLATION, lambda: heads.ablation_section(ablated, title, words("ablation")))
     budget = viewer.PATTERN_BYTES // shares
     found += attempt("explorer", viewer.EXPLORER, lambda: viewer.view_sections(measurements, budget))

@@ -6,7 +6,6 @@ beside it, as measures are.
 
 import base64
 import re
-from collections.abc import Sequence
 from itertools import groupby
 from typing import Any
 
@@ -14,7 +13,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from analysis.measure.kept import Kept, weights_checksum
 from analysis.measure.measurements import Measurements, Network
 from analysis.measure.texts import CannotMeasure
 from analysis.report.section import Section
@@ -56,16 +54,11 @@ def view_sections(measurements: Measurements, budget: int = PATTERN_BYTES) -> li
     shown = look(measurements, count, length)
     if not shown:
         raise CannotMeasure("they were not looked into yet, and --quick runs no network")
-    networks = list(shown)
-    runs = [
-        {"n_head": n.n_head, "seed": n.seed, "name": n.name, "patterns": shown[n]["patterns"]}
-        for n in sorted(networks, key=lambda n: (n.n_head, n.seed))
-    ]
-    first = shown[networks[0]]
+    names = [{"n_head": n.n_head, "seed": n.seed, "name": n.name} for n in shown]
+    runs = [name | {"patterns": of["patterns"]} for name, of in zip(names, shown.values(), strict=True)]
+    first = next(iter(shown.values()))
     explorer = {"passages": first["passages"], "runs": runs, "n_layer": layers, "characters": first["characters"]}
-    sampled = [
-        next(group) for _, group in groupby(sorted(networks, key=lambda n: (n.n_head, n.seed)), lambda n: n.n_head)
-    ]
+    sampled = list({n.n_head: n for n in reversed(shown)}.values())[::-1]  # the first seed of each H
     samples = [
         side_by_side(prompt, [shown[n]["samples"][index] for n in sampled])
         for index, prompt in enumerate(first["prompts"])
@@ -85,12 +78,10 @@ def look(measurements: Measurements, count: int, length: int) -> dict[Network, d
     passages: token texts; patterns [passage][layer]; prompts; samples [prompt][sample]; characters: whether a token is
     one. Of runs whose passages are not the same, those of the most count.
     """
-    settings = {**measurements.text.settings, "passages": count, "length": length}
-    kept = {
-        n: Kept.of(n.run, weights_checksum(n.run), "viewer", VERSION, settings) for n in measurements.networks if n.run
-    }
+    settings, networks = {"passages": count, "length": length}, measurements.networks
+    kept = {n: measurements.kept("viewer", n, VERSION, settings) for n in networks if n.run}
     shown = {network: value for network in kept if (value := kept[network].read())}
-    missing = [network for network in measurements.networks if network not in shown]
+    missing = [network for network in networks if network not in shown]
     if not missing or measurements.quick:
         return shown
     tokenizer = measurements.text.tokenizer
@@ -101,12 +92,12 @@ def look(measurements: Measurements, count: int, length: int) -> dict[Network, d
         "prompts": ["", plain_text(tokenizer, prompts[1])],
         "characters": tokenizer.vocab_size < 1000 and all(len(t) <= 1 for t in token_texts(tokenizer, passages[0])),
     }
-    for _, group in groupby(sorted(missing, key=lambda n: (n.n_head, n.seed)), lambda n: n.n_head):
-        networks = list(group)
-        model = measurements.load(networks, "eager")
+    for _, group in groupby(missing, lambda n: n.n_head):
+        stack = list(group)
+        model = measurements.load(stack, "eager")
         found = [patterns(model, torch.from_numpy(tokens)) for tokens in passages]  # [passage][layer] (R, H, T, T)
         texts = [write(model, tokenizer, prompt) for prompt in prompts]  # [prompt][run][sample]
-        for index, network in enumerate(networks):
+        for index, network in enumerate(stack):
             shown[network] = of_all | {
                 "patterns": [[pack(layer[index]) for layer in of_passage] for of_passage in found],
                 "samples": [of_prompt[index] for of_prompt in texts],
@@ -114,7 +105,7 @@ def look(measurements: Measurements, count: int, length: int) -> dict[Network, d
             if network in kept:
                 kept[network].write(shown[network])
             measurements.progress(SECONDS * network.n_head * measurements.config.n_layer)
-    return shown
+    return {network: shown[network] for network in networks}
 
 
 def fit(budget: int, heads: int, limit: int) -> tuple[int, int]:
@@ -211,14 +202,9 @@ def side_by_side(prompt: str, texts: list[list[str]]) -> dict:
     rows = []
     for sample in zip(*texts, strict=True):
         words = [re.findall(r"\s*\S+|\s+$", text) for text in sample]
-        same = 0
+        same = len(words[0]) * (len(words) == 1)
         while all(len(of) > same for of in words) and len({of[same] for of in words}) == 1:
             same += 1
-        alone = len(words) == 1
-        rows.append(
-            [
-                ("".join(of[:same]), "" if alone else "".join(of[same : same + 1]), "".join(of[same + 1 :]))
-                for of in words
-            ]
-        )
+        cells = [("".join(of[:same]), of[same : same + 1], "".join(of[same + 1 :])) for of in words]
+        rows.append([(start, "".join(word), rest) for start, word, rest in cells])
     return {"prompt": prompt, "rows": rows}

@@ -5,12 +5,12 @@ import shutil
 
 import pytest
 import torch
+from analysis.report.measured import sections
 
 from analysis.collect import collect
 from analysis.measure.cost import peak_allocation
 from analysis.measure.kept import cached
 from analysis.measure.relations import continuation_scores, forced_choice
-from analysis.report.measured import sections
 from data.dataset import prepare
 from data.tales import Pair
 from experiment.folder import Experiment
