@@ -6,7 +6,6 @@ report.html, figures/ and report.json. Libraries are loaded only where there is 
 
 import argparse
 import shlex
-import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -66,6 +65,7 @@ def main(argv: Sequence[str]) -> None:
     from analysis.report.terminal import report_text
     from experiment.pretrained import looks_pretrained
     from files import make_folder
+    from terminal import window
 
     foreign = [path for path in options.runs if looks_pretrained(path)]
     if foreign and len(foreign) < len(options.runs):
@@ -80,7 +80,7 @@ def main(argv: Sequence[str]) -> None:
     if options.json:
         print((out / "report.json").read_text(encoding="utf-8"), end="")
         return
-    print(printable(report_text(parts, notes, shutil.get_terminal_size((100, 24)).columns)))
+    print(printable(report_text(parts, notes, window())))
     drawn = len({name.rpartition(".")[0] for name in report["figures"]})
     written = [f"{out / 'report.html'}, report.json"]
     written += [f"{drawn} figures (SVG, PDF, PNG) in figures/"] * bool(drawn)
@@ -119,5 +119,9 @@ def pretrained(paths: Sequence[str], options: argparse.Namespace) -> tuple[list[
     return plans, [], Path(options.out or Path("runs") / f"heads-{Path(sources[0].name).name}")
 
 
-if __name__ == "__main__":
+def cli() -> None:
     sys.exit(guard("compare.py", main, sys.argv[1:]))
+
+
+if __name__ == "__main__":
+    cli()

@@ -11,10 +11,13 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn, TextIO
 
+KEPT = "\n\u00a0\u3000\u200c\u200d"
+"""Characters that Python does not call printable and texts need: line ends, two spaces, two joiners of letters."""
+
 
 def printable(text: str) -> str:
     """The text with control characters and half surrogates shown as escapes, so that a terminal obeys none of them."""
-    return "".join(c if c == "\n" or c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return "".join(c if c.isprintable() or c in KEPT else c.encode("unicode_escape").decode() for c in text)
 
 
 class _Handler(logging.Handler):
@@ -62,37 +65,51 @@ class ArgumentParser(argparse.ArgumentParser):
     """argparse's parser, whose complaints are InputErrors of one line."""
 
     def error(self, message: str) -> NoReturn:
+        kind, _, extra = message.partition("unrecognized arguments: ")
+        if not kind and extra and not extra.startswith("-"):
+            raise InputError(f"{extra}: belongs to no option; a path or text with spaces needs quotes, 'like this'")
         raise InputError(f"{message} (see {self.prog} --help)")
 
 
 def guard(program: str, main: Callable[[Sequence[str]], None], argv: Sequence[str]) -> int:
-    """Run `main(argv)`; print an expected error as `program: message` on stderr and return the exit status."""
+    """Run `main(argv)`; print an expected error as `program: message` on stderr and return the exit status.
+
+    A terminal or file that cannot show a character gets `?` or an escape in its place.
+    """
+    for stream, way in ((sys.stdout, "replace"), (sys.stderr, "backslashreplace")):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors=way)
     try:
         if any("\0" in argument for argument in argv):
             raise InputError("an argument holds a NUL character, which no name and no value can")
         main(argv)
         sys.stdout.flush()
-    except (InputError, WorkError, Interrupted) as error:
-        print(printable(f"{program}: {error}"), file=sys.stderr)
-        return error.status
-    except (MemoryError, RecursionError) as error:
-        print(f"{program}: {'out of memory' if isinstance(error, MemoryError) else 'nested too deep'}", file=sys.stderr)
+        return 0
+    except ModuleNotFoundError as error:
+        print(
+            f"{program}: this Python ({sys.executable}) has no {error.name}; run ./setup.sh once, and then start it "
+            f"so: .venv/bin/python {program}",
+            file=sys.stderr,
+        )
         return 1
-    except KeyboardInterrupt:
-        print(f"{program}: interrupted", file=sys.stderr)
-        return 130
     except BrokenPipeError:  # the reader of our output went away (`| head`)
         sys.stderr.close()
         return 1
-    except OSError as error:
+    except (InputError, WorkError, Interrupted, MemoryError, RecursionError, KeyboardInterrupt, OSError) as error:
+        message, status = _told(error)
+        print(printable(f"{program}: {message}"), file=sys.stderr)
+        return status
+
+
+def _told(error: BaseException) -> tuple[str, int]:
+    """An expected error as a line, and its exit status."""
+    if isinstance(error, InputError | WorkError | Interrupted):
+        return str(error), error.status
+    if isinstance(error, OSError):
         if error.errno == errno.ENAMETOOLONG:
-            print(
-                printable(f"{program}: {str(error.filename)[:60]}…: too long a name; give a shorter one"),
-                file=sys.stderr,
-            )
-            return 2
+            return f"{str(error.filename)[:60]}…: too long a name; give a shorter one", 2
         name = error.filename2 or error.filename  # of two, the first is the temporary one
-        where = f" {name}" if name else ""
-        print(printable(f"{program}: {error.strerror or error}:{where}"), file=sys.stderr)
-        return 1
-    return 0
+        return f"{error.strerror or error}:" + (f" {name}" if name else ""), 1
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted", 130
+    return ("out of memory" if isinstance(error, MemoryError) else "nested too deep"), 1

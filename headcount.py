@@ -3,8 +3,10 @@
 Light to import: torch is loaded with the first call.
 """
 
+from collections.abc import Mapping
+from os import PathLike, fspath
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from experiment.loaded import Runs
@@ -24,29 +26,26 @@ def load(path: str | Path, device: str = "auto") -> "Runs":
 
 
 def train(
-    config: str | Path,
-    overrides: dict | None = None,
+    config: str | Path | Mapping[str, Any],
+    overrides: Mapping[str, Any] | None = None,
     out_dir: str | Path | None = None,
     device: str = "auto",
 ) -> "Runs":
-    """Train the experiment of a config file, as train.py does, and return its runs.
+    """Train an experiment, as train.py does, and return its runs.
 
     Args:
-        config: the YAML file.
+        config: a YAML file, or what it would hold, such as {"model": {"n_head": 4}, "train": {"max_iters": 200}}.
         overrides: values by dotted key, such as {"train.max_iters": 200, "sweep.n_head": [1, 4]}.
         out_dir: the experiment's folder; None: runs/NAME.
 
     Raises:
         errors.InputError: the config, the corpus or the folder cannot be used.
     """
-    from experiment.command_line import parse
-
-    arguments = [str(config)]
-    for key, value in (overrides or {}).items():
-        text = ",".join(map(str, value)) if isinstance(value, list | tuple) else value
-        arguments.append(f"--{key}={'null' if text is None else text}")
-    parsed, _ = parse(arguments, "train", "", "")
+    from experiment.command_line import build
+    from experiment.config import checked
     from training.run import train_experiment
 
-    experiment = train_experiment(parsed, Path(out_dir or Path("runs") / parsed.name), device)
+    changes = {key: fspath(value) if isinstance(value, PathLike) else value for key, value in (overrides or {}).items()}
+    built = build(config, checked(changes, "overrides"))
+    experiment = train_experiment(built, Path(out_dir or Path("runs") / built.name), device)
     return load(experiment.path, device)

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import errors
-from experiment.command_line import parse
 
 DESCRIPTION = "Train GPTs that differ in their number of attention heads, side by side, as one fused model."
 EPILOG = (
@@ -28,6 +27,8 @@ OPTIONS = [
 
 
 def main(argv: Sequence[str]) -> None:
+    from experiment.command_line import parse
+
     config, options = parse(argv, "train.py", DESCRIPTION, EPILOG, OPTIONS)
     path = Path(options.out_dir or Path("runs") / config.name)
     # torch takes seconds to import: --help and a mistake in the config need none of it
@@ -36,6 +37,7 @@ def main(argv: Sequence[str]) -> None:
 
         print(description(config))
         return
+    from terminal import command
     from training.loggers import Loggers
     from training.run import train_experiment
     from training.table import result_table
@@ -47,8 +49,8 @@ def main(argv: Sequence[str]) -> None:
     finally:
         loggers.finish(lambda: _pictures(path))
     print(f"\n{result_table(experiment)}\n")
-    print(errors.printable(f"sample from it:   python sample.py {path}"))
-    print(errors.printable(f"compare the runs: python compare.py {path}"))
+    print(errors.printable(f"sample from it:   {command('sample.py', path)}"))
+    print(errors.printable(f"compare the runs: {command('compare.py', path)}"))
 
 
 def _pictures(path: Path) -> list[Path]:
@@ -58,5 +60,9 @@ def _pictures(path: Path) -> list[Path]:
     return write_pictures(path)
 
 
-if __name__ == "__main__":
+def cli() -> None:
     sys.exit(errors.guard("train.py", main, sys.argv[1:]))
+
+
+if __name__ == "__main__":
+    cli()

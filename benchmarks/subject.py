@@ -86,7 +86,7 @@ def measure(
     )
     config = Config(model=shape.model, sweep=SweepConfig(n_head=list(n_head), seed=list(range(seeds))), train=train)
     experiment = Experiment(folder, config)
-    settings = choose(config, experiment.runs, shape.vocab_size, device)
+    settings = choose(config, shape.vocab_size, device)
     began = time.perf_counter()
     stack = Stack(Job(experiment, dataset(shape, folder), device, settings), experiment.runs, 0)
     stack.step(0)

@@ -4,7 +4,9 @@ import contextlib
 import glob
 import urllib.parse
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from errors import InputError
 
@@ -58,23 +60,23 @@ class DataConfig:
     streaming: bool = False
     """For hub: read the dataset as it comes and keep no copy of its text, for corpora larger than the disk."""
 
-    max_chars: int | None = None
+    max_chars: Annotated[int, Field(gt=0)] | None = None
     """Most of the corpus to use, from its start, characters, val_fraction of them for validation; null: all of it."""
 
-    max_tokens: int | None = None
+    max_tokens: Annotated[int, Field(gt=0)] | None = None
     """Most of the corpus to use, from its start, tokens, val_fraction of them for validation; null: all of it."""
 
     tokenizer: str = "bpe"
     """bpe (byte-pair encoding trained on this corpus), char (one token a character), gpt2, or another encoding of
     tiktoken by its name, such as cl100k_base."""
 
-    vocab_size: int = 512
+    vocab_size: Annotated[int, Field(gt=0, le=2**24)] = 512
     """Vocabulary size of the bpe tokenizer, tokens; at least 257 (256 bytes and end-of-text)."""
 
-    n_stories: int = 20000
+    n_stories: Annotated[int, Field(gt=0)] = 20000
     """For tales: how many stories to generate."""
 
-    val_fraction: float = 0.1
+    val_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1
     """Share of the corpus held out for validation (its end), between 0 and 1, unless it names a split for it."""
 
 
@@ -88,15 +90,7 @@ def kind_of(path: str) -> str | None:
 
 
 def check(data: DataConfig) -> None:
-    """Check the values and how they fit together, without touching the corpus. Raises InputError naming the key."""
-    if data.source not in ("tales", "text", "package", "hub"):
-        raise InputError(f"data.source {data.source!r} is unknown; choose tales, text, package or hub")
-    if not 0 < data.val_fraction < 1:
-        raise InputError(f"data.val_fraction must be between 0 and 1, got {data.val_fraction}")
-    for key in ("vocab_size", "n_stories", "max_chars", "max_tokens"):
-        value = getattr(data, key)
-        if value is not None and value <= 0:
-            raise InputError(f"data.{key} must be above 0, got {value}")
+    """Check how the values fit together, without touching the corpus. Raises InputError naming the key."""
     if data.source == "tales" and data.path:
         raise InputError("data.path means nothing for source: tales; leave it out, or set data.source to text")
     if data.source != "tales" and not data.path:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from errors import InputError
 from experiment.folder import LINE, METRICS, Run, checkpoint_iteration
-from experiment.shapes import require
+from experiment.values import require
 from files import read_checked, sha256
 
 log = logging.getLogger("headcount")
@@ -79,11 +79,18 @@ def good_iterations(run: Run) -> dict[int, State]:
     return good
 
 
-def load_weights(run: Run) -> tuple[State, dict[str, Tensor]] | None:
-    """Where the run stands and its weights (GPT-2's names), of the newest good checkpoint; None where it has none."""
-    for iteration, state in good_iterations(run).items():
-        return state, load_file(checkpoint_folder(run, iteration) / WEIGHTS)
-    return None
+def load_weights(run: Run, iteration: int | None = None) -> tuple[State, dict[str, Tensor]] | None:
+    """Where the run stands and its weights (GPT-2's names), of a good checkpoint; None where it has none.
+
+    iteration: of the checkpoint of this step; None: of the newest. Raises InputError where there is no such one.
+    """
+    good = good_iterations(run)
+    if iteration is None:
+        iteration = next(iter(good), None)
+    elif iteration not in good:
+        kept = f"it has {', '.join(map(str, good))}" if good else "it has none"
+        raise InputError(f"{run.path}: no checkpoint of iteration {iteration}; {kept}")
+    return None if iteration is None else (good[iteration], load_file(checkpoint_folder(run, iteration) / WEIGHTS))
 
 
 def checkpoint_folder(run: Run, iteration: int) -> Path:

@@ -5,35 +5,44 @@ documentation in `train.py --help`.
 """
 
 import dataclasses
+import difflib
+import logging
 import math
 import re
 import typing
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
 
 from data.config import DataConfig
 from data.config import check as check_data
 from errors import InputError
-from experiment.shapes import require
+from experiment.values import LONGEST_LIST, Count, NotNegative, Positive, Seed, shown, typed
 from model.config import ModelConfig
+
+log = logging.getLogger("headcount")
+
+Share = Annotated[float, Field(ge=0, lt=1)]
+Axis = Field(max_length=LONGEST_LIST)
 
 
 @dataclass
 class SweepConfig:
     """The sweep: one run for every combination. Only what leaves every parameter's shape alone can be swept."""
 
-    n_head: list[int] = field(default_factory=list)
+    n_head: Annotated[list[Count], Axis] = field(default_factory=list)
     """Head counts H, for instance 1,2,4; each must divide n_embd."""
 
-    seed: list[int] = field(default_factory=lambda: [0])
+    seed: Annotated[list[Seed], Axis] = field(default_factory=lambda: [0])
     """Seeds of initial weights and batches, 0 or more; runs of one seed start equal and see the same batches."""
 
-    learning_rate: list[float] = field(default_factory=list)
+    learning_rate: Annotated[list[Positive], Axis] = field(default_factory=list)
     """Learning rates, for instance 1e-3,3e-4; empty: train.learning_rate."""
 
-    weight_decay: list[float] = field(default_factory=list)
+    weight_decay: Annotated[list[NotNegative], Axis] = field(default_factory=list)
     """Weight decays; empty: train.weight_decay."""
 
 
@@ -41,49 +50,49 @@ class SweepConfig:
 class TrainConfig:
     """Training, the same for every run."""
 
-    max_iters: int = 2000
+    max_iters: Annotated[int, Field(gt=0, le=10**7)] = 2000
     """Training steps of each run, iterations."""
 
-    batch_size: int = 16
+    batch_size: Annotated[int, Field(gt=0, le=2**16)] = 16
     """Sequences of block_size tokens in a batch of one run."""
 
-    gradient_accumulation_steps: int = 1
+    gradient_accumulation_steps: Annotated[int, Field(gt=0, le=2**16)] = 1
     """Batches whose gradients are averaged for one step."""
 
-    learning_rate: float = 1e-3
+    learning_rate: Positive = 1e-3
     """Learning rate after the warm-up."""
 
-    min_lr: float | None = None
+    min_lr: NotNegative | None = None
     """Learning rate at the end of the cosine decay; null: a tenth of the learning rate."""
 
-    warmup_iters: int = 100
+    warmup_iters: Annotated[int, Field(ge=0)] = 100
     """Steps over which the learning rate rises linearly, iterations."""
 
-    lr_decay_iters: int | None = None
+    lr_decay_iters: Count | None = None
     """Step at which the cosine decay ends, iterations; null: max_iters."""
 
-    weight_decay: float = 0.1
+    weight_decay: NotNegative = 0.1
     """Decoupled weight decay (AdamW) of matrices and embeddings; norms and biases have none."""
 
-    beta1: float = 0.9
+    beta1: Share = 0.9
     """AdamW's decay of the gradient average."""
 
-    beta2: float = 0.99
+    beta2: Share = 0.99
     """AdamW's decay of the squared-gradient average."""
 
-    grad_clip: float = 1.0
+    grad_clip: NotNegative = 1.0
     """Largest gradient norm of a run, clipped run by run; 0: no clipping."""
 
-    log_interval: int = 10
+    log_interval: Count = 10
     """Steps between lines of training loss in metrics.jsonl, iterations."""
 
-    eval_interval: int = 250
+    eval_interval: Count = 250
     """Steps between measurements over the whole validation split, iterations."""
 
-    checkpoint_interval: int = 500
+    checkpoint_interval: Count = 500
     """Steps between checkpoints, iterations."""
 
-    stack: int | Literal["auto"] = "auto"
+    stack: Count | Literal["auto"] = "auto"
     """Runs that train at once as one fused model; auto: as many as fit into the device's free memory."""
 
     precision: Literal["auto", "fp32", "bf16"] = "auto"
@@ -111,19 +120,8 @@ class Config:
         return sorted(self.sweep.n_head or [self.model.n_head or 1])
 
 
-LARGEST = {
-    "model.n_layer": 1000,
-    "model.n_embd": 2**16,
-    "model.block_size": 2**17,
-    "data.vocab_size": 2**24,
-    "train.batch_size": 2**16,
-    "train.gradient_accumulation_steps": 2**16,
-    "train.max_iters": 10**7,
-}
-"""Far above what anyone trains, and low enough for shapes and schedules to be worked out at once."""
-
-LONGEST_AXIS, MOST_RUNS = 1000, 10_000
-"""Values of an axis of the sweep, and runs of all of them together."""
+MOST_RUNS = 10_000
+"""Of all combinations of a sweep."""
 
 SECTIONS = {"model": ModelConfig, "sweep": SweepConfig, "data": DataConfig, "train": TrainConfig}
 
@@ -132,63 +130,84 @@ def keys() -> dict[str, Any]:
     """Every key of a config as `section.key` (or `name`), with its type."""
     types = {"name": str}
     for section, cls in SECTIONS.items():
-        types |= {f"{section}.{name}": hint for name, hint in typing.get_type_hints(cls).items()}
+        hints = typing.get_type_hints(cls, include_extras=True)
+        types |= {f"{section}.{name}": hint for name, hint in hints.items()}
     return types
 
 
-def from_dict(values: dict) -> Config:
-    """The Config that `dataclasses.asdict` was taken of, as a run folder's config.yaml holds it.
+def flatten(values: Any, where: str) -> dict[str, Any]:
+    """A config's mapping of sections as one of dotted keys. Raises InputError where it is none."""
+    if not isinstance(values, Mapping):
+        raise InputError(f"{where}: a config is a mapping of sections ({', '.join(SECTIONS)}), not {shown(values)}")
+    flat = {}
+    for key, value in values.items():
+        if key not in SECTIONS:
+            flat[str(key)] = value
+        elif isinstance(value, Mapping):
+            flat |= {f"{key}.{name}": held for name, held in value.items()}
+        else:
+            raise InputError(f"{where}: {key} must be a mapping of keys to values, not {shown(value)}")
+    return flat
 
-    Raises ValueError, KeyError or TypeError where it is none.
+
+def checked(values: Mapping[str, Any], where: str, from_text: bool = False) -> dict[str, Any]:
+    """Values by dotted key, each of its key's type; from_text: they are a command line's.
+
+    Raises:
+        InputError: names the key, says what is wrong and what would do.
     """
-    for section, cls in SECTIONS.items():
-        require(values[section], typing.get_type_hints(cls))
-    sections = {section: cls(**values[section]) for section, cls in SECTIONS.items()}
-    return Config(name=values["name"], **sections)
+    types, found = keys(), {}
+    for key, value in values.items():
+        known(key, where)
+        if (key, value) == ("model.attention", "explicit"):
+            log.info(f"{where}: model.attention: explicit is called eager now")
+            value = "eager"
+        found[key] = typed(key, types[key], value, where, from_text)
+    return found
+
+
+def known(key: str, where: str) -> None:
+    """Raises InputError, with what may have been meant, where no key has this name."""
+    if key in keys():
+        return
+    if key in SECTIONS:
+        names = list(SECTIONS[key].__dataclass_fields__)
+        raise InputError(f"{where}: {key} is a section; name a key of it, such as --{key}.{names[0]}")
+    if "sweep." in key and f"model.{key.removeprefix('sweep.')}" in keys():
+        raise InputError(
+            f"{where}: {key} cannot be swept: it changes the shapes or the data; "
+            f"sweep {', '.join(SweepConfig.__dataclass_fields__)}, or write one config for each value"
+        )
+    near = difflib.get_close_matches(key, [*keys(), *SECTIONS], n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]}? (train.py --help lists every key)" if near else "train.py --help lists every key"
+    raise InputError(f"{where}: unknown key {shown(key)}; {hint}")
+
+
+def from_values(values: Mapping[str, Any]) -> Config:
+    """The Config of values by dotted key, as `checked` gives them; defaults for the others.
+
+    Raises:
+        InputError: they do not fit together.
+    """
+    parts: dict[str, dict] = {section: {} for section in SECTIONS}
+    for key, value in values.items():
+        section, _, name = key.rpartition(".")
+        if section:
+            parts[section][name] = value
+    sections = {section: cls(**parts[section]) for section, cls in SECTIONS.items()}
+    config = Config(name=values.get("name", Config.name), **sections)
+    check(config)
+    return config
 
 
 def check(config: Config) -> None:
-    """Check values and their relations.
-
-    Raises:
-        InputError: names the key, the value and what would do.
-    """
-    model, sweep = config.model, config.sweep
-    for key, value in _flat(config).items():
-        values = value if isinstance(value, list) else [value]
-        if any(isinstance(v, float) and not math.isfinite(v) for v in values):
-            raise InputError(f"{key} must be finite, got {value}")
-        if any(isinstance(v, int) and abs(v) >= 2**63 for v in values):
-            raise InputError(f"{key} must be below 2**63, as every integer")
-        if any(isinstance(v, str) and "\0" in v for v in values):
-            raise InputError(f"{key} holds a NUL character; leave it out")
-    positive = (
-        "model.n_layer model.n_embd model.block_size train.max_iters train.batch_size "
-        "train.gradient_accumulation_steps train.learning_rate train.log_interval train.eval_interval "
-        "train.checkpoint_interval model.n_head train.lr_decay_iters train.stack"
-    )
-    for key in positive.split():
-        value = _flat(config)[key]
-        if isinstance(value, int | float) and value <= 0:
-            raise InputError(f"{key} must be above 0, got {value}")
-    for key, largest in LARGEST.items():
-        if _flat(config)[key] > largest:
-            raise InputError(f"{key} must be at most {largest:,}, got {shown(_flat(config)[key])}")
-    for key in ("train.warmup_iters", "train.weight_decay", "train.grad_clip", "train.min_lr"):
-        value = _flat(config)[key]
-        if value is not None and value < 0:
-            raise InputError(f"{key} must not be below 0, got {value}")
-    for key in ("model.dropout", "train.beta1", "train.beta2"):
-        if not 0 <= _flat(config)[key] < 1:
-            raise InputError(f"{key} must be at least 0 and below 1, got {_flat(config)[key]}")
-    _check_sweep(sweep, model)
+    """Check how the values fit together. Raises InputError naming the key, the value and what would do."""
+    _check_sweep(config.sweep, config.model)
+    width = config.model.n_embd
     for heads in config.head_counts:
-        if model.n_embd % heads:
-            fitting = [h for h in range(1, model.n_embd + 1) if model.n_embd % h == 0]
-            raise InputError(
-                f"n_head {heads} does not divide n_embd {model.n_embd}; head counts that do: "
-                + ", ".join(map(str, fitting))
-            )
+        if width % heads:
+            fitting = ", ".join(str(h) for h in range(1, width + 1) if width % h == 0)
+            raise InputError(f"n_head {heads} does not divide n_embd {width}; head counts that do: {fitting}")
     check_data(config.data)
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", config.name):
         raise InputError(f"name {shown(config.name)} cannot name a folder in runs/: use letters, digits, '.', '_', '-'")
@@ -211,14 +230,6 @@ def _check_sweep(sweep: SweepConfig, model: ModelConfig) -> None:
             )
     if (count := math.prod(max(1, len(values)) for values in dataclasses.asdict(sweep).values())) > MOST_RUNS:
         raise InputError(f"the sweep has {count:,} runs; at most {MOST_RUNS:,}: name fewer values")
-    if any(heads <= 0 for heads in sweep.n_head):
-        raise InputError(f"sweep.n_head must be above 0, got {min(sweep.n_head)}")
-    if any(not 0 <= seed < 2**32 for seed in sweep.seed):
-        raise InputError("sweep.seed must be from 0 to 4294967295")
-    if any(lr <= 0 for lr in sweep.learning_rate):
-        raise InputError(f"sweep.learning_rate must be above 0, got {min(sweep.learning_rate)}")
-    if any(decay < 0 for decay in sweep.weight_decay):
-        raise InputError(f"sweep.weight_decay must not be below 0, got {min(sweep.weight_decay)}")
 
 
 def _flat(config: Config) -> dict[str, Any]:
@@ -234,9 +245,3 @@ def differences(old: Config, new: Config, but: Sequence[str] = ()) -> list[str]:
     """The keys in which two configs differ, each as `key: old → new`, leaving out the keys named in `but`."""
     before, after = _flat(old) | {"name": old.name}, _flat(new) | {"name": new.name}
     return [f"{key}: {before[key]} → {after[key]}" for key in after if before[key] != after[key] and key not in but]
-
-
-def shown(value: Any) -> str:
-    """A value as an error quotes it: never longer than a line."""
-    text = str(value)
-    return repr(text if len(text) <= 60 else text[:57] + "...")

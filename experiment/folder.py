@@ -12,19 +12,21 @@ runs/quickstart/            Experiment
 
 import dataclasses
 import json
+import math
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Required
 
 import yaml
+from typing_extensions import TypedDict
 
 from errors import InputError
-from experiment.config import Config, check, from_dict
-from experiment.shapes import require
-from experiment.sweep import RunSpec, runs
+from experiment.config import Config, checked, flatten, from_values
+from experiment.values import fits, require
 from files import read_bytes, read_checked, read_lines, sha256, write_lines
+from terminal import command
 
 METRICS = "metrics.jsonl"
 AGAIN = "the train.py command that made it puts it right"
@@ -33,48 +35,48 @@ MAY_CHANGE = ("train.stack", "train.checkpoint_interval", "data.path")
 
 LINE = {"iter": int, "tokens": int, "diverged": int, "val_loss_by_relation": dict[str, float | None]}
 """Types in a line of metrics.jsonl; of all other keys: a number, or null where it was not finite."""
-ENVIRONMENT = {
-    **dict.fromkeys(["time", "device", "device_type", "data_hash"], str),
-    **dict.fromkeys(["precision", "attention_precision"], Literal["fp32", "bf16"]),
-    **dict.fromkeys(["compile", "kernel"], bool),
-    **dict.fromkeys(["stack_size", "threads", "train_tokens", "val_tokens", "val_bytes"], int),
-    **dict.fromkeys(["vocab_size", "parameters"], int),
-    "cores": int | None,
-    "versions": dict[str, str],
-    "parameter_table": dict[str, int],
-    "init": dict[str, Any] | None,
-    "starts": list[dict[str, Any]],
-}
-"""Types in environment.json."""
+
+
+class Environment(TypedDict, total=False):
+    """environment.json: where and how the experiment was carried out, and on what data."""
+
+    time: str
+    device: str
+    device_type: str
+    versions: dict[str, str]
+    precision: Literal["fp32", "bf16"]
+    attention_precision: Literal["fp32", "bf16"]
+    compile: bool
+    kernel: bool
+    stack_size: int
+    threads: int
+    cores: int | None
+    init: dict[str, Any] | None  # the GPT-2 that runs started from
+    data_hash: Required[str]
+    n_documents: int
+    train_tokens: int
+    val_tokens: int
+    val_bytes: int
+    vocab_size: Required[int]
+    parameters: Required[int]
+    parameter_table: dict[str, int]
+    starts: list[dict[str, Any]]
 
 
 @dataclass(frozen=True)
 class Run:
-    """One run's folder."""
+    """One run: its folder, and what sets it apart from its companions."""
 
     path: Path
-    spec: RunSpec
+    n_head: int
+    seed: int
+    learning_rate: float
+    weight_decay: float
     max_iters: int
 
     @property
     def name(self) -> str:
-        return self.spec.name
-
-    @property
-    def n_head(self) -> int:
-        return self.spec.n_head
-
-    @property
-    def seed(self) -> int:
-        return self.spec.seed
-
-    @property
-    def learning_rate(self) -> float:
-        return self.spec.learning_rate
-
-    @property
-    def weight_decay(self) -> float:
-        return self.spec.weight_decay
+        return self.path.name
 
     def metrics(self) -> list[dict]:
         """The lines of metrics.jsonl, oldest first; none where training has not begun.
@@ -144,6 +146,15 @@ def refuse_links(*folders: Path) -> None:
             raise InputError(f"{folder}: a symbolic link, which is not followed; remove it")
 
 
+def refuse_pickle(path: Path) -> None:
+    """Raises InputError, with the way to go, where the file is there and of a kind that is never read."""
+    if path.suffix in (".pt", ".pth", ".bin", ".ckpt", ".pkl") and path.is_file():
+        raise InputError(
+            f"{path}: a pickle, such as nanoGPT's ckpt.pt, which can run code and is never read; save the model in "
+            "Hugging Face format\n(GPT2LMHeadModel.save_pretrained: config.json and safetensors) and give that folder"
+        )
+
+
 def verified(checkpoint: Path, name: str) -> bytes:
     """The content of a checkpoint's file. Raises ValueError where it is not what was written."""
     try:
@@ -173,19 +184,19 @@ class Experiment:
         """Raises InputError where `path` is no experiment's folder."""
         path = Path(path)
         try:
-            values = yaml.safe_load(read_lines(path / "config.yaml"))
-            config = from_dict(values)
-            check(config)
-            return cls(path, config)
+            values = flatten(yaml.safe_load(read_lines(path / "config.yaml")), "config.yaml")
+            return cls(path, from_values(checked(values, "config.yaml")))
         except FileNotFoundError:
+            refuse_pickle(path / "ckpt.pt")
             raise InputError(
-                f"{path}: no experiment here (no config.yaml); train one: python train.py CONFIG.yaml"
+                f"{path}: no experiment here (no config.yaml); train one: {command('train.py', 'CONFIG.yaml')}"
             ) from None
         except NotADirectoryError:
+            refuse_pickle(path)
             raise InputError(f"{path}: a file, not the folder of an experiment") from None
         except OSError as error:
             raise InputError(f"{path / 'config.yaml'}: cannot be read: {error.strerror}") from None
-        except (yaml.YAMLError, KeyError, TypeError, AttributeError, ValueError, RecursionError, InputError):
+        except (yaml.YAMLError, ValueError, RecursionError, InputError):
             raise InputError(
                 f"{path / 'config.yaml'}: damaged, edited or of another version; "
                 "restore it, or give train.py another --out_dir"
@@ -201,40 +212,38 @@ class Experiment:
 
     @property
     def runs(self) -> list[Run]:
-        """All runs of the sweep, ordered by H, then seed, whether they have begun or not."""
-        return [Run(self.path / spec.name, spec, self.config.train.max_iters) for spec in runs(self.config)]
+        """A run for every combination of the sweep, ordered by H, then seed, whether they have begun or not."""
+        sweep, train = self.config.sweep, self.config.train
+        rates, decays = sweep.learning_rate or [train.learning_rate], sweep.weight_decay or [train.weight_decay]
+        combinations = product(*map(sorted, (self.config.head_counts, sweep.seed, rates, decays)))
+        return [Run(self.path / self._name(*values), *values, train.max_iters) for values in combinations]
+
+    def _name(self, n_head: int, seed: int, rate: float, decay: float) -> str:
+        """A run's folder; without a rate that was not swept when it was trained, where it was."""
+        sweep, train = self.config.sweep, self.config.train
+        name, lr, wd = f"h{n_head:02d}-seed{seed}", f"-lr{rate:g}", f"-wd{decay:g}"
+        lrs = [lr] * bool(sweep.learning_rate) + [""] * (rate == train.learning_rate)
+        wds = [wd] * bool(sweep.weight_decay) + [""] * (decay == train.weight_decay)
+        names = [name + lr + wd for lr, wd in product(lrs, wds)]
+        return next((name for name in names if (self.path / name).is_dir()), names[0])
 
     @property
-    def environment(self) -> dict:
-        """environment.json: versions, device, precision, data_hash, val_tokens, val_bytes, parameters."""
+    def environment(self) -> Environment:
+        """What environment.json holds. Raises InputError where there is none, or it is not what training wrote."""
+        file = self.path / "environment.json"
         try:
-            held = read_checked(self.path / "environment.json")
-            require(held, ENVIRONMENT)
-            if not {"data_hash", "vocab_size", "parameters"} <= held.keys():
-                raise ValueError("of another version")
-            return held
+            held = read_checked(file)
         except FileNotFoundError:
-            raise InputError(f"{self.path}: no environment.json; train it first: python train.py CONFIG.yaml") from None
+            train = command("train.py", "CONFIG.yaml")
+            raise InputError(f"{self.path}: no environment.json; train it first: {train}") from None
         except (OSError, ValueError):
-            raise InputError(
-                f"{self.path / 'environment.json'}: damaged, or of another version; restore it, or remove it: {AGAIN}"
-            ) from None
+            held = None
+        if not fits(held, Environment):
+            raise InputError(f"{file}: damaged, or of another version; restore it, or remove it: {AGAIN}")
+        return held
 
-    def select(self, n_head: Iterable[int] | None = None, seed: int | None = None) -> list[Run]:
-        """Runs of the given head counts and seed (None: all).
-
-        Raises:
-            InputError: names what the experiment does not hold, and what it does.
-        """
-        chosen = self.runs
-        for name, wanted in (("n_head", n_head), ("seed", None if seed is None else [seed])):
-            if wanted is None:
-                continue
-            held = sorted({getattr(run, name) for run in self.runs})
-            if missing := [value for value in wanted if value not in held]:
-                raise InputError(
-                    f"{self.path} has no run with {name} {', '.join(map(str, missing))}; "
-                    f"it has {', '.join(map(str, held))}"
-                )
-            chosen = [run for run in chosen if getattr(run, name) in set(wanted)]
-        return chosen
+    @property
+    def bits_per_nat(self) -> float | None:
+        """Bits per byte of the validation text for each nat per token of loss on it."""
+        tokens, size = (self.environment.get(name) for name in ("val_tokens", "val_bytes"))
+        return tokens / (size * math.log(2)) if tokens and size else None

@@ -1,75 +1,126 @@
-"""An experiment's runs from Python: weights, tokenizer, text and measurements. See `headcount.load`."""
+"""Runs with their networks: to sample from, to look into, to read measurements of. See `headcount.load`."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import logging
+import math
+import statistics
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from data.tokenizers import Tokenizer, load_tokenizer
+from errors import InputError
+from experiment import checkpoint
 from experiment.folder import Experiment, Run
-from experiment.pretrained import Pretrained, load_pretrained, looks_pretrained, open_pretrained
-from experiment.samples import document_start, load_stack
+from experiment.pretrained import Pretrained, looks_pretrained, open_pretrained, other_split, put
+from experiment.sampling import Sampling
+from experiment.texts import continuations, prompt_tokens, text_of
 from machine import pick_device
 from model.config import ModelConfig
-from model.generate import generate
+from model.fast import kernels_for
 from model.gpt import GPT
 from model.hooks import run_with_cache
-from training.memory import require_room_to_sample
+from terminal import table
+
+log = logging.getLogger("headcount")
+
+FEW_DOCUMENTS = 100
+"""Below so many documents in a corpus, how one begins is hardly learned."""
+
+
+def load_stack(
+    sources: Sequence[Run | Pretrained], config: ModelConfig, device: torch.device, iteration: int | None = None
+) -> GPT:
+    """The sources' weights as one stack that drops nothing, with the attention that `config` names.
+
+    iteration: of runs, the checkpoint of this step; None: the newest.
+
+    Raises:
+        InputError: a run has no such checkpoint, or only damaged ones; a GPT-2's weights are not what its config says.
+    """
+    config = replace(config, dropout=0.0)
+    heads = [source.n_head for source in sources]
+    model, held, tensors = None, None, {}
+    for row, source in enumerate(sources):
+        folder = source.path if isinstance(source, Run) else source.folder
+        if folder != held:
+            tensors, held = _weights(source, iteration) if isinstance(source, Run) else source.tensors(), folder
+        if model is None:
+            vocab_size = len(tensors["transformer.wte.weight"]) if isinstance(source, Run) else source.vocab_size
+            with torch.device("meta"):  # shapes without data: what does not fit its config takes no memory
+                put(folder, GPT(config, vocab_size, heads[:1]), 0, tensors)
+            model = GPT(config, vocab_size, heads, kernels_for(config, device))
+        put(folder, model, row, tensors)
+    return model.to(device).eval()
+
+
+def _weights(run: Run, iteration: int | None) -> dict[str, Tensor]:
+    found = checkpoint.load_weights(run, iteration)
+    if found is None:
+        raise InputError(f"{run.path}: not trained yet; run train.py with its config first")
+    state, tensors = found
+    if state.diverged is not None:
+        log.warning(f"{run.name} diverged at iteration {state.diverged}: these are its last finite weights")
+    elif iteration is None and not run.finished:
+        log.warning(f"{run.name} is unfinished: iteration {state.iteration} of {run.max_iters}")
+    return tensors
 
 
 @dataclass(eq=False)
 class LoadedRun:
-    """One run with its network: a GPT of R = 1, loaded when it is first asked for."""
+    """One run with its networks, each a GPT of R = 1 that is loaded when it is first asked for."""
 
-    name: str
-    n_head: int
-    seed: int | None
-    """None for a GPT-2 that was not trained here."""
-    config: ModelConfig
-    device: torch.device
     source: Run | Pretrained
+    """A run of an experiment, or a GPT-2 that was not trained here."""
+    config: ModelConfig
     tokenizer: Tokenizer
+    start: list[int]
+    """Tokens that an unprompted text begins after."""
+    device: torch.device
+    iteration: int | None = None
+    """Of the checkpoint whose weights are loaded; None: the newest."""
+
+    @property
+    def name(self) -> str:
+        return self.source.name
+
+    @property
+    def n_head(self) -> int:
+        return self.source.n_head
+
+    @property
+    def axes(self) -> dict[str, Any]:
+        """What sets the run apart: n_head, seed, learning_rate and weight_decay; of another's GPT-2 n_head alone."""
+        of_run = ("seed", "learning_rate", "weight_decay") if isinstance(self.source, Run) else ()
+        return {name: getattr(self.source, name) for name in ("n_head", *of_run)}
 
     @cached_property
     def model(self) -> GPT:
-        """The newest weights, with eager attention, which passes every hook point."""
-        return self._load("eager")
+        """The weights, with eager attention, which passes every hook point."""
+        return load_stack([self.source], replace(self.config, attention="eager"), self.device, self.iteration)
 
     @cached_property
     def fast_model(self) -> GPT:
-        """The newest weights, with the attention of the config: what sample.py samples from."""
-        return self._load(self.config.attention)
+        """The weights, with the attention of the config: what sample.py samples from."""
+        return load_stack([self.source], self.config, self.device, self.iteration)
 
-    def _load(self, attention: str) -> GPT:
-        if isinstance(self.source, Pretrained):
-            return load_pretrained(self.source, [self.n_head], str(self.device), attention)
-        return load_stack([self.source], replace(self.config, attention=attention), self.device)
-
-    def generate(
-        self,
-        prompt: str = "",
-        max_new_tokens: int = 200,
-        *,
-        num_samples: int = 1,
-        seed: int = 0,
-        temperature: float = 0.8,
-        top_k: int | None = None,
-        top_p: float | None = None,
-        greedy: bool = False,
-    ) -> list[str]:
+    def generate(self, prompt: str = "", max_new_tokens: int = 200, **settings: Any) -> list[str]:
         """Texts that go on from the prompt, which they begin with; as sample.py's. "" is the start of a document.
 
+        settings: num_samples, seed, temperature, top_k, top_p, greedy, stop; see `sampling.Sampling`.
+
         Raises:
-            errors.InputError: the tokenizer does not know a character of the prompt, or there is no room for the texts.
+            errors.InputError: a setting cannot be used, the tokenizer does not know a character of the prompt, or there
+                is no room for the texts.
         """
-        tokens = self.tokenizer.encode(prompt) if prompt else document_start(self.tokenizer)
-        settings = {"seed": seed, "temperature": temperature, "top_k": top_k, "top_p": top_p, "greedy": greedy}
-        require_room_to_sample(self.fast_model, num_samples, max_new_tokens)
-        found = generate(self.fast_model, tokens, num_samples, max_new_tokens, stop=self.tokenizer.eot, **settings)
-        return [prompt + self.tokenizer.decode(_before(text, self.tokenizer.eot)) for text in found[0].tolist()]
+        sampling = Sampling.of({"max_new_tokens": max_new_tokens, **settings}, "generate")
+        tokens = prompt_tokens(self.tokenizer, prompt, self.start)
+        drawn = continuations(self.fast_model, self.tokenizer, tokens, sampling)[0]
+        return [prompt + text_of(self.tokenizer, sample, sampling.stop) for sample in drawn]
 
     @torch.no_grad()
     def logits(self, text: str) -> Tensor:
@@ -87,16 +138,16 @@ class LoadedRun:
 
     def metrics(self) -> list[dict]:
         """The lines of metrics.jsonl; none for a GPT-2 that was not trained here."""
-        return [] if isinstance(self.source, Pretrained) else self.source.metrics()
+        return self.source.metrics() if isinstance(self.source, Run) else []
 
     def _tokens(self, text: str | Sequence[int]) -> Tensor:
         """(1, 1, T): at least one token."""
         tokens = self.tokenizer.encode(text) if isinstance(text, str) else list(text)
-        tokens = tokens or document_start(self.tokenizer)
+        tokens = tokens or self.start
         return torch.tensor(tokens[-self.config.block_size :], device=self.device)[None, None]
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Runs(Mapping[str, LoadedRun]):
     """The runs of an experiment, by name, ordered by H and seed."""
 
@@ -106,22 +157,24 @@ class Runs(Mapping[str, LoadedRun]):
     """None for a GPT-2 that was not trained here."""
 
     @classmethod
-    def open(cls, path: str | Path, device: str = "auto") -> "Runs":
-        """See `headcount.load`."""
+    def open(cls, path: str | Path, device: str = "auto", iteration: int | None = None) -> "Runs":
+        """See `headcount.load`. iteration: of the checkpoints whose weights are loaded; None: the newest."""
         where = pick_device(device)
         if looks_pretrained(str(path)):
             source = open_pretrained(str(path))
-            name = source.folder.name if Path(path).exists() else str(path)
-            run = LoadedRun(name, source.config.n_head, None, source.config, where, source, source.tokenizer())
-            return cls(source.folder, {name: run}, None)
+            source = replace(source, name=source.folder.name if Path(path).exists() else source.name)
+            if iteration is not None:
+                raise InputError(f"--iter {iteration}: {path} is one GPT-2, with no iterations to choose from")
+            tokenizer = source.tokenizer()
+            own = source.folder.parent  # where it is a run's folder
+            start = start_tokens(tokenizer, Experiment.open(own) if (own / "config.yaml").is_file() else None)
+            run = LoadedRun(source, source.config, tokenizer, start, where)
+            return cls(source.folder, {run.name: run}, None)
         experiment = Experiment.open(path)
         tokenizer = load_tokenizer(experiment.path / "tokenizer")
-        config = experiment.config.model
-        return cls(
-            experiment.path,
-            {r.name: LoadedRun(r.name, r.n_head, r.seed, config, where, r, tokenizer) for r in experiment.runs},
-            experiment,
-        )
+        start = start_tokens(tokenizer, experiment)
+        loaded = [LoadedRun(r, experiment.config.model, tokenizer, start, where, iteration) for r in experiment.runs]
+        return cls(experiment.path, {run.name: run for run in loaded}, experiment)
 
     def __getitem__(self, name: str) -> LoadedRun:
         if name not in self.runs:
@@ -137,24 +190,111 @@ class Runs(Mapping[str, LoadedRun]):
     def __len__(self) -> int:
         return len(self.runs)
 
-    def metrics(self) -> list[dict]:
-        """One row for every line that a run logged, ready for a table: run, n_head, seed, and the line's values.
+    def __repr__(self) -> str:
+        """A table, a row a run."""
+        rows = self.final()
+        head = [name for name in rows[0] if any(row[name] is not None for row in rows)] if rows else ["run"]
+        return table(head, [[_cell(row[name]) for name in head] for row in rows])
 
-        Losses by relation have columns of their own, such as val_loss_local.
+    def select(
+        self,
+        n_head: int | Iterable[int] | None = None,
+        seed: int | Iterable[int] | None = None,
+        learning_rate: float | Iterable[float] | None = None,
+    ) -> "Runs":
+        """The runs with these values, each one or several; None: all.
+
+        Of a GPT-2 that was not trained here any head count that divides its width can be had: the same weights, split
+        otherwise.
+
+        Raises:
+            errors.InputError: names what is not there, and what is.
         """
-        return [
-            {"run": run.name, "n_head": run.n_head, "seed": run.seed} | _flat(line)
-            for run in self.runs.values()
-            for line in run.metrics()
-        ]
+        if self.experiment is None:
+            return self._splits(n_head, seed, learning_rate)
+        chosen = self.runs
+        for axis, wanted in (("n_head", n_head), ("seed", seed), ("learning_rate", learning_rate)):
+            if wanted is None:
+                continue
+            held = sorted({run.axes[axis] for run in self.runs.values()})
+            values = list(wanted) if isinstance(wanted, Iterable) else [wanted]
+            if missing := [value for value in values if value not in held]:
+                lacks, has = ", ".join(map(str, missing)), ", ".join(map(str, held))
+                raise InputError(f"{self.path} has no run with {axis} {lacks}; it has {has}")
+            chosen = {name: run for name, run in chosen.items() if run.axes[axis] in values}
+        return replace(self, runs=chosen)
+
+    def _splits(self, n_head: int | Iterable[int] | None, *others: object) -> "Runs":
+        run = next(iter(self.runs.values()))
+        if any(value is not None for value in others):
+            raise InputError(f"{run.name} is one GPT-2, with no seeds or learning rates to choose from")
+        heads = [run.n_head] if n_head is None else [n_head] if isinstance(n_head, int) else sorted(set(n_head))
+        sources = [run.source.split(count) for count in heads]
+        if warning := other_split(run.source, heads):
+            log.warning(warning)
+        return replace(self, runs={s.name: replace(run, source=s, config=s.config) for s in sources})
+
+    def best(self) -> "Runs":
+        """One run of each head count: of those at the learning rate and weight decay whose final loss is the lowest,
+        seeds averaged, the first seed."""
+        losses: dict[tuple, list[float]] = {}
+        for row in self.final():
+            key = row["n_head"], row.get("learning_rate"), row.get("weight_decay")
+            losses.setdefault(key, []).append(math.inf if row.get("val_loss") is None else row["val_loss"])
+        chosen: dict[int, tuple[float, LoadedRun]] = {}
+        for run in self.runs.values():
+            loss = statistics.fmean(losses[tuple(run.axes.get(n) for n in ("n_head", "learning_rate", "weight_decay"))])
+            if run.n_head not in chosen or loss < chosen[run.n_head][0]:
+                chosen[run.n_head] = loss, run
+        return replace(self, runs={run.name: run for _, run in chosen.values()})
+
+    def stack(self) -> GPT:
+        """The networks of all runs as one, with the attention of the config."""
+        first = next(iter(self.runs.values()))
+        return load_stack([run.source for run in self.runs.values()], first.config, first.device, first.iteration)
+
+    def metrics(self, kind: Literal["val", "train"] = "val") -> list[dict]:
+        """Measurements of the runs over their training, a plain row each, ready for a table.
+
+        kind: val: run, n_head, seed, learning_rate, weight_decay, iter, tokens, seconds, val_loss, and for tales
+        val_loss_local and so on; train: train_loss, grad_norm and lr in place of the losses of validation.
+        """
+        rows = []
+        for run in self.runs.values():
+            for line in run.metrics():
+                if f"{kind}_loss" not in line:
+                    continue
+                relations = line.get("val_loss_by_relation") or {}
+                values = {"val_loss": line.get("val_loss"), **{f"val_loss_{r}": loss for r, loss in relations.items()}}
+                if kind == "train":
+                    values = {name: line.get(name) for name in ("train_loss", "grad_norm", "lr")}
+                shared = {name: line.get(name) for name in ("iter", "tokens", "seconds")}
+                rows.append({"run": run.name, **run.axes, **shared, **values})
+        return rows
+
+    def final(self) -> list[dict]:
+        """One plain row a run: what sets it apart, its last iteration, final and lowest validation loss (nats a token)
+        and bits per byte; None where nothing was measured."""
+        bits = self.experiment.bits_per_nat if self.experiment else None
+        rows = []
+        for run in self.runs.values():
+            lines = [line for line in run.metrics() if line.get("val_loss") is not None]
+            last = lines[-1] if lines else {}
+            best = min((line["val_loss"] for line in lines), default=None)
+            loss = last.get("val_loss")
+            of_byte = loss * bits if bits and loss is not None else None
+            values = {"iter": last.get("iter"), "val_loss": loss, "best_val_loss": best, "bits_per_byte": of_byte}
+            rows.append({"run": run.name, **run.axes, **values})
+        return rows
 
 
-def _flat(line: dict) -> dict:
-    relations = line.get("val_loss_by_relation") or {}
-    plain = {key: value for key, value in line.items() if key != "val_loss_by_relation"}
-    return plain | {f"val_loss_{relation}": loss for relation, loss in relations.items()}
+def start_tokens(tokenizer: Tokenizer, experiment: Experiment | None) -> list[int]:
+    """What unprompted texts begin after: a line end where the corpus is files too few to learn how one begins."""
+    files = experiment is not None and experiment.config.data.source == "text"
+    return document_start(tokenizer, not files or experiment.environment.get("n_documents", 1) >= FEW_DOCUMENTS)
 
 
-def _before(tokens: list[int], eot: int | None) -> list[int]:
-    """The tokens up to end-of-text."""
-    return tokens[: tokens.index(eot)] if eot in tokens else tokens
+def _cell(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.4f}" if abs(value) >= 0.1 else f"{value:g}"
+    return "-" if value is None else str(value)

@@ -9,7 +9,6 @@ import hashlib
 import json
 import logging
 import re
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,8 +16,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from data.fetch import PATIENCE, TIMEOUT, reason, within
-from errors import InputError, printable
-from experiment.config import LARGEST
+from errors import InputError
+from experiment.config import keys
+from experiment.folder import refuse_pickle
+from experiment.values import typed
 from files import read_bytes, sha256
 from model.config import ModelConfig
 
@@ -85,14 +86,16 @@ class Pretrained:
             )
         return tensors
 
-    def put(self, model: "GPT", run: int, tensors: dict) -> None:
-        """Copy its tensors into run `run` of a stack. Raises InputError where they do not fit."""
-        from model.gpt2 import load_gpt2_tensors
+    @property
+    def n_head(self) -> int:
+        return self.config.n_head
 
-        try:
-            load_gpt2_tensors(model, run, tensors)
-        except ValueError as error:
-            raise InputError(f"{self.folder}: {error}") from None
+    def split(self, n_head: int) -> "Pretrained":
+        """The same weights split into another number of heads. Raises InputError where it does not divide the width."""
+        if n_head < 1 or self.config.n_embd % n_head:
+            raise InputError(f"n_head {n_head} does not divide n_embd {self.config.n_embd} of {self.name}")
+        name = self.name if n_head == self.n_head else f"{self.name}-h{n_head:02d}"
+        return dataclasses.replace(self, name=name, config=dataclasses.replace(self.config, n_head=n_head))
 
     def tokenizer(self) -> "Tokenizer":
         """Its tokenizer: this project's own, else tokenizer.json, else vocab.json and merges.txt, else OpenAI's.
@@ -131,9 +134,11 @@ def open_pretrained(path: str) -> Pretrained:
         InputError: there is none, it cannot be fetched, or it is no GPT-2 that this network can be.
     """
     folder = Path(path)
+    refuse_pickle(folder)
     if not folder.exists() and _is_name(path):
         folder = _fetch(path)
     if not (folder / "config.json").is_file():
+        refuse_pickle(folder / "ckpt.pt")
         raise InputError(
             f"{path}: no GPT-2 in Hugging Face format here (no config.json); give a folder of save_pretrained, "
             "or a name on the hub such as openai-community/gpt2"
@@ -141,18 +146,14 @@ def open_pretrained(path: str) -> Pretrained:
     from model.gpt2 import model_config
 
     values = read_json(folder / "config.json")
+    where, types = folder / "config.json", keys()
+    vocab_size = typed("vocab_size", types["data.vocab_size"], values.get("vocab_size", GPT2_VOCABULARY), str(where))
     try:
         config = model_config(values)
-        vocab_size = values.get("vocab_size", GPT2_VOCABULARY)
-        if type(vocab_size) is not int or vocab_size < 1:
-            raise ValueError(f"vocab_size is {vocab_size!r}, not a number above 0")
-        sizes = {"n_layer": config.n_layer, "n_embd": config.n_embd, "n_positions": config.block_size}
-        limits = {"n_positions": LARGEST["model.block_size"], "vocab_size": LARGEST["data.vocab_size"]}
-        for name, size in {**sizes, "vocab_size": vocab_size}.items():
-            if size > (limit := limits.get(name) or LARGEST[f"model.{name}"]):
-                raise ValueError(f"{name} is {size}, more than {limit:,}")
     except ValueError as error:
-        raise InputError(f"{folder / 'config.json'}: {error}") from None
+        raise InputError(f"{where}: {error}") from None
+    for name, key in (("n_layer", "n_layer"), ("n_embd", "n_embd"), ("n_positions", "block_size")):
+        typed(name, types[f"model.{key}"], getattr(config, key), str(where))
     return Pretrained(path, folder, config, vocab_size)
 
 
@@ -160,38 +161,18 @@ def put_pretrained(path: str, model: "GPT") -> None:
     """Put the weights of the GPT-2 at `path` into every run of a stack. Raises InputError where they do not fit."""
     source = open_pretrained(path)
     tensors = source.tensors()
-    for run in range(len(model.n_head)):
-        source.put(model, run, tensors)
+    for row in range(len(model.n_head)):
+        put(source.folder, model, row, tensors)
 
 
-def load_pretrained(
-    source: Pretrained, n_head: Sequence[int] | None = None, device: str = "cpu", attention: str = "sdpa"
-) -> "GPT":
-    """The GPT-2 as a stack with one run for each head count (None: its own alone).
+def put(folder: Path, model: "GPT", row: int, tensors: dict) -> None:
+    """Copy tensors that come from `folder` into row `row` of a stack. Raises InputError where they do not fit."""
+    from model.gpt2 import load_gpt2_tensors
 
-    Raises:
-        InputError: a head count does not divide its width, or its weights do not fit its config.
-    """
-    import torch
-
-    from machine import pick_device
-    from model.fast import kernels_for
-    from model.gpt import GPT
-
-    heads = sorted(set(n_head or [source.config.n_head]))
-    for count in heads:
-        if count < 1 or source.config.n_embd % count:
-            raise InputError(f"n_head {count} does not divide n_embd {source.config.n_embd} of {source.name}")
-    if warning := other_split(source, heads):
-        log.warning(warning)
-    tensors = source.tensors()
-    with torch.device("meta"):  # shapes without data: what does not fit its config takes no memory
-        source.put(GPT(source.config, source.vocab_size, heads[:1]), 0, tensors)
-    where, config = pick_device(device), dataclasses.replace(source.config, attention=attention)
-    model = GPT(config, source.vocab_size, heads, kernels_for(config, where))
-    for run in range(len(heads)):
-        source.put(model, run, tensors)
-    return model.to(where).eval()
+    try:
+        load_gpt2_tensors(model, row, tensors)
+    except ValueError as error:
+        raise InputError(f"{folder}: {error}") from None
 
 
 def other_split(source: Pretrained, n_head: Sequence[int]) -> str | None:
@@ -205,11 +186,10 @@ def other_split(source: Pretrained, n_head: Sequence[int]) -> str | None:
     )
 
 
-def apply_init(values: dict, given: Pretrained, heads_given: bool) -> dict:
-    """The model section of a config that starts from `given`: its shape, under what the config itself says."""
-    shape = dataclasses.asdict(given.config)
-    keys = ["n_layer", "n_embd", "bias", "activation", "block_size"] + ["n_head"] * (not heads_given)
-    return {key: shape[key] for key in keys} | values
+def apply_init(values: dict, given: Pretrained) -> dict:
+    """A config's values by dotted key over the shape of the GPT-2 that its runs start from."""
+    keys = ["n_layer", "n_embd", "bias", "activation", "block_size"] + ["n_head"] * (not values.get("sweep.n_head"))
+    return {f"model.{key}": getattr(given.config, key) for key in keys} | values
 
 
 def check_init(model: ModelConfig, given: Pretrained) -> None:
@@ -275,7 +255,7 @@ def _good_checkpoint(folder: Path) -> Path:
             verify(checkpoint)
             return checkpoint
         except ValueError as error:
-            print(printable(f"{checkpoint}: {error}; passed over"), file=sys.stderr)
+            log.warning(f"{checkpoint}: {error}; passed over")
     raise InputError(f"{folder / 'checkpoints'}: no undamaged checkpoint")
 
 

@@ -1,26 +1,28 @@
 """The network's settings, in GPT-2's and nanoGPT's names. Light to import: torch is not loaded here."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 
 @dataclass
 class ModelConfig:
     """The network. None of its parameters' shapes depends on n_head."""
 
-    n_layer: int = 4
+    n_layer: Annotated[int, Field(gt=0, le=1000)] = 4
     """Number of transformer blocks."""
 
-    n_head: int | None = None
+    n_head: Annotated[int, Field(gt=0)] | None = None
     """Number of attention heads H, where the sweep does not set it; must divide n_embd."""
 
-    n_embd: int = 128
+    n_embd: Annotated[int, Field(gt=0, le=2**16)] = 128
     """Width D of the residual stream, features."""
 
-    block_size: int = 128
+    block_size: Annotated[int, Field(gt=0, le=2**17)] = 128
     """Longest context T, tokens."""
 
-    dropout: float = 0.0
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Probability of dropping an activation in training, 0 up to but not including 1."""
 
     bias: bool = False

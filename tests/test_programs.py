@@ -133,7 +133,7 @@ def test_sampling_from_an_unfinished_run_says_so(capsys, tmp_path):
         (["TRAINED", "--n_head", 3], "n_head 3; it has 1, 4"),
         (["TRAINED", "--n_head", "many"], "--n_head"),
         (["TRAINED", "--run_seed", 9], "seed 9; it has 0, 1"),
-        (["TRAINED", "--temperature", 0], "--temperature"),
+        (["TRAINED", "--temperature", -1], "--temperature"),
         (["TRAINED", "--temperature", "nan"], "--temperature"),
         (["TRAINED", "--top_k", 0], "--top_k"),
         (["TRAINED", "--top_p", 1.5], "--top_p"),
@@ -180,11 +180,23 @@ def test_describe_shows_shapes_parameters_and_costs_and_trains_nothing(capsys, t
     assert status == 0, err
     assert "128 → 4 × 32 → 128" in out
     assert "128 → 1 × 128 → 128" in out
-    assert re.search(r"q +\(H, T, d_h\).* 4×32×32", out)
+    assert re.search(r"q, k, v \(H, T, d_h\) +1×32×128 +4×32×32", out)
     assert "total, the same for every H" in out
-    rows = dict(re.findall(r"^ *(1|4) +\d+ .* ([\d,]+) +[\d.]+ MiB$", out, re.MULTILINE))
-    assert int(rows["1"].replace(",", "")) < int(rows["4"].replace(",", ""))
+    cost = {
+        name: re.search(rf"^ *{name} +([\d,.]+) +([\d,.]+)$", out, re.MULTILINE) for name in ("d_h", "FLOPs a token")
+    }
+    assert cost["d_h"].groups() == ("128", "32")
+    fewer, more = (int(value.replace(",", "")) for value in cost["FLOPs a token"].groups())
+    assert fewer < more
+    assert max(map(len, out.splitlines())) <= 80
     assert not (tmp_path / "runs").exists()
+
+
+def test_describe_needs_no_corpus(capsys):
+    config = ROOT / "configs" / "shakespeare_cpu.yaml"
+    status, out, err = call(capsys, train, "train.py", config, "--describe", "--data.path", "http://127.0.0.1:9/no.txt")
+    assert status == 0, err
+    assert "vocabulary 256\n(assumed" in out
 
 
 def test_a_mistake_in_training_is_one_line_and_status_2(capsys, config_file):

@@ -14,7 +14,7 @@ import torch
 import yaml
 
 from experiment.folder import Experiment
-from experiment.samples import load_stack
+from experiment.loaded import load_stack
 from tests.conftest import config_yaml, small_config
 from tests.torture.common import call, clean, start
 

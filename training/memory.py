@@ -2,10 +2,7 @@
 
 import torch
 
-from errors import InputError
 from experiment.config import Config
-from machine import free_bytes
-from model.gpt import GPT
 
 
 def bytes_of_a_run(config: Config, vocab_size: int, n_head: int) -> int:
@@ -31,19 +28,3 @@ def bytes_of_a_run(config: Config, vocab_size: int, n_head: int) -> int:
 def out_of_memory(error: Exception) -> bool:
     """Whether the device or the CPU's allocator had no room, which PyTorch says in several ways."""
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)
-
-
-STREAM_BYTES = 6000
-"""Of a random number generator of PyTorch's, one a sample."""
-
-
-def require_room_to_sample(model: GPT, num_samples: int, max_new_tokens: int) -> None:
-    """Raises InputError where the texts, their key-value cache, logits and random streams have no room."""
-    config, device = model.config, model.wte.weight.device
-    numbers = 2 * config.n_layer * config.block_size * config.n_embd + 4 * model.vocab_size + 4 * max_new_tokens
-    needed = num_samples * (4 * numbers * len(model.n_head) + STREAM_BYTES)
-    if needed > (free := free_bytes(device)):
-        raise InputError(
-            f"num_samples {num_samples} with max_new_tokens {max_new_tokens} need about {needed >> 30:,} GiB "
-            f"on {device}, which has {free / 2**30:.1f} GiB free; ask for fewer"
-        )

@@ -1,6 +1,10 @@
-"""environment.json: on what data, from what weights, where and how an experiment was carried out, at every start."""
+"""environment.json: on what data, from what weights, where and how an experiment was carried out, at every start.
+
+A start notes which runs it added.
+"""
 
 import platform
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -8,16 +12,17 @@ import torch
 
 from data.dataset import Dataset
 from errors import InputError
-from experiment.folder import Experiment
+from experiment.folder import Experiment, Run
 from files import write_checked
 from machine import device_name
 from model.describe import parameter_table
 from model.gpt import GPT
+from training.growth import begun
 from training.job import Job
 
 
 def recorded(experiment: Experiment, dataset: Dataset, init: dict | None) -> dict[str, Any] | None:
-    """What the starts before this one recorded; None at the first.
+    """What the starts before this one recorded; None where no run has a checkpoint yet.
 
     Args:
         init: name and checksum of the GPT-2 that runs start from.
@@ -25,7 +30,7 @@ def recorded(experiment: Experiment, dataset: Dataset, init: dict | None) -> dic
     Raises:
         InputError: the data or that GPT-2 is not what the experiment began with.
     """
-    if not (experiment.path / "environment.json").exists():
+    if not begun(experiment.path) or not (experiment.path / "environment.json").exists():
         return None
     held = experiment.environment
     if held["data_hash"] != dataset.hash:
@@ -41,26 +46,38 @@ def recorded(experiment: Experiment, dataset: Dataset, init: dict | None) -> dic
     return held
 
 
-def record(job: Job, init: dict | None, before: dict[str, Any] | None) -> None:
-    """Write this start, after those `before` it."""
+def with_this_start(job: Job, asked: Sequence[Run], known: Sequence[Run], before: dict | None) -> list[dict[str, Any]]:
+    """All starts, each with the names of the runs that it added; `known`: the runs that the folder held before."""
+    starts = [dict(start) for start in (before or {}).get("starts", [])]
+    if known and not any("added" in start for start in starts):  # of another version, or lost: all by the first
+        starts = [{**(starts or [{}])[0], "added": [run.name for run in known]}, *starts[1:]]
+    named = {name for start in starts for name in start.get("added", ())}
     start = {
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
         "device": device_name(job.device),
         **job.settings.facts(job.device),
         "versions": {"python": platform.python_version(), "torch": torch.__version__},
     }
+    if added := [run.name for run in asked if run.name not in named]:
+        start["added"] = added
+    return [*starts, start]
+
+
+def record(job: Job, init: dict | None, starts: list[dict[str, Any]]) -> None:
+    """Write environment.json; the last of `starts` is this one."""
     with torch.device("meta"):  # shapes without data
         model = GPT(job.config.model, job.vocab_size, [job.config.head_counts[0]])
     facts = {
-        **start,
+        **{key: value for key, value in starts[-1].items() if key != "added"},
         "init": init,
         "data_hash": job.dataset.hash,
+        "n_documents": job.dataset.n_documents,
         "train_tokens": len(job.dataset.train),
         "val_tokens": len(job.dataset.val),
         "val_bytes": job.dataset.val_bytes,
         "vocab_size": job.vocab_size,
         "parameters": model.n_parameters(),
         "parameter_table": parameter_table(model),
-        "starts": [*(before or {}).get("starts", []), start],
+        "starts": starts,
     }
     write_checked(job.experiment.path / "environment.json", facts)

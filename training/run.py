@@ -1,7 +1,7 @@
 """Carry out an experiment: check everything, make or continue the run folder, train every stack to the end."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,19 +13,20 @@ from data.tokenizers import fingerprint, load_tokenizer
 from data.tokenizers.huggingface import hf_files
 from errors import InputError, WorkError
 from experiment.checkpoint import good_iterations
-from experiment.config import Config, differences
-from experiment.folder import MAY_CHANGE, Experiment, refuse_links
+from experiment.config import Config
+from experiment.folder import Experiment, Run, refuse_links
 from experiment.pretrained import check_init, check_vocabulary, open_pretrained, other_split
-from files import link_or_copy, make_folder, remove_temporaries, write_folder, write_text
+from files import link_or_copy, make_folder, remove_folder, remove_temporaries, write_folder, write_text
 from machine import free_bytes, pick_device
 from training import checkpoint
+from training.growth import asked_for, begun, examine, generations
 from training.job import Job
 from training.loggers import Loggers
 from training.loop import Stack
 from training.memory import out_of_memory
 from training.plan import Stacks, plan
 from training.progress import Progress
-from training.record import record, recorded
+from training.record import record, recorded, with_this_start
 from training.settings import choose, keep_freed_memory
 from training.validation import Validation
 
@@ -46,39 +47,47 @@ def train_experiment(
     """
     device = pick_device(device_name)
     keep_freed_memory()
-    refuse_another(path, config)  # before the corpus is prepared, which may take long
+    examine(path, config)  # before the corpus is prepared, which may take long
     dataset = prepare(config.data)
     dataset.require(config.model.block_size)
     init = open_init(config, dataset)
-    with locked(path):
-        refuse_another(path, config)
-        experiment = Experiment(path, config)
+
+    def check() -> tuple[Job, list[Run], list[dict]]:
+        """The job, the runs that are asked for, and all starts. Nothing is written."""
+        experiment, known = examine(path, config)
         before = recorded(experiment, dataset, init)
-        settings = choose(config, experiment.runs, dataset.tokenizer.vocab_size, device, before)
+        settings = choose(config, dataset.tokenizer.vocab_size, device, before)
         job = Job(experiment, dataset, device, settings, loggers or Loggers())
+        asked = asked_for(experiment, config)
         refuse_links_in(experiment)
-        held = {run: good_iterations(run) for run in experiment.runs}
-        stacks = plan(held, settings.stack_size)
-        if stacks:
+        if not all(run.finished for run in asked):
             require_room(job)
-        make_ready(job)
-        record(job, init, before)
+        return job, asked, with_this_start(job, asked, known, before)
+
+    check()
+    with locked(path):
+        job, asked, starts = check()  # again, as another process may have been here
+        held = {run: good_iterations(run) for run in asked}
+        stacks = plan(generations(asked, starts), held, job.settings.stack_size)
+        record(job, init, starts)
+        make_ready(job, asked)
         in_stacks = {run for runs, _ in stacks for run in runs}
-        for run in held:
+        for run in asked:
             if run not in in_stacks:
                 checkpoint.put_back(run, run.max_iters)
-        if not stacks:
+        say_what_rests(job.experiment, asked)
+        if stacks:
+            announce(job, stacks)
+            job.loggers.open(job.experiment)
+            train_stacks(job, generations(asked, starts), stacks)
+        else:
             unseen = "; --log shows only what is trained with it" * bool(job.loggers.names)
-            log.info(f"{path}: all {len(experiment.runs)} runs are finished{unseen}")
-            return experiment
-        announce(job, stacks)
-        job.loggers.open(experiment)
-        train_stacks(job, stacks)
-    return experiment
+            log.info(f"{path}: all {len(asked)} runs are finished{unseen}")
+    return job.experiment
 
 
-def train_stacks(job: Job, stacks: Stacks) -> None:
-    """Train every stack to its end, in smaller ones where the memory is not enough."""
+def train_stacks(job: Job, parts: Sequence[Sequence[Run]], stacks: Stacks) -> None:
+    """Train every stack to its end, in smaller ones where the memory is not enough. parts: see `generations`."""
     validation = Validation(job.dataset, job.config.model.block_size, job.device)
     while not fits_in_memory(job, stacks, validation):
         size = max(len(runs) for runs, _ in stacks)
@@ -87,7 +96,7 @@ def train_stacks(job: Job, stacks: Stacks) -> None:
         if job.device.type == "cuda":
             torch.cuda.empty_cache()
         log.warning(f"out of memory with {size} runs at once: going on with {size // 2} from the last checkpoint")
-        stacks = plan({run: good_iterations(run) for run in job.experiment.runs}, size // 2)
+        stacks = plan(parts, {run: good_iterations(run) for runs in parts for run in runs}, size // 2)
 
 
 def fits_in_memory(job: Job, stacks: Stacks, validation: Validation) -> bool:
@@ -102,17 +111,6 @@ def fits_in_memory(job: Job, stacks: Stacks, validation: Validation) -> bool:
             raise
         return False
     return True
-
-
-def refuse_another(path: Path, config: Config) -> None:
-    """Raises InputError where the folder holds an experiment that is not this one."""
-    if not (path / "config.yaml").exists():
-        return
-    if changed := differences(Experiment.open(path).config, config, MAY_CHANGE):
-        raise InputError(
-            f"{path} holds another experiment ({'; '.join(changed)})\n"
-            "give this one another --name or --out_dir, or remove the folder"
-        )
 
 
 def open_init(config: Config, dataset: Dataset) -> dict | None:
@@ -163,14 +161,18 @@ def refuse_links_in(experiment: Experiment) -> None:
     refuse_links(*(experiment.path / name for name in ("figures", "tensorboard", "wandb")))
 
 
-def make_ready(job: Job) -> None:
+def make_ready(job: Job, asked: Sequence[Run]) -> None:
     """Write the config and the tokenizer into the folder; remove what writers that were killed left."""
     path = job.experiment.path
-    for folder in (path, *(f for run in job.experiment.runs for f in (run.path, run.path / "checkpoints"))):
+    if not begun(path):
+        for folder in set(path.glob("h*-seed*")) - {run.path for run in asked}:  # of a config that nothing came of
+            if folder.is_dir() and not folder.is_symlink():
+                remove_folder(folder)
+    for folder in (path, *(folder for run in asked for folder in (run.path, run.path / "checkpoints"))):
         remove_temporaries(folder)
     Experiment.create(path, job.config)
     keep_tokenizer(path / "tokenizer", job.dataset)
-    write_hf_tokenizer(job)
+    write_hf_tokenizer(job, asked)
 
 
 def keep_tokenizer(folder: Path, dataset: Dataset) -> None:
@@ -185,11 +187,11 @@ def keep_tokenizer(folder: Path, dataset: Dataset) -> None:
     write_folder(folder, dataset.tokenizer.save)
 
 
-def write_hf_tokenizer(job: Job) -> None:
-    """Put the tokenizer as transformers reads it into every run's folder, where it is not there as it should be."""
+def write_hf_tokenizer(job: Job, runs: Sequence[Run]) -> None:
+    """Put the tokenizer as transformers reads it into the runs' folders, where it is not there as it should be."""
     for name, text in hf_files(job.dataset.tokenizer, job.config.model.block_size).items():
         first = None
-        for run in job.experiment.runs:
+        for run in runs:
             target = run.path / name
             if target.exists() and target.read_bytes() == text.encode("utf-8"):
                 first = first or target
@@ -202,16 +204,27 @@ def write_hf_tokenizer(job: Job) -> None:
                 first = target
 
 
+def say_what_rests(experiment: Experiment, asked: Sequence[Run]) -> None:
+    """Name the runs of the folder that this command does not ask for."""
+    rest = [run for run in experiment.runs if run not in asked]
+    for has_begun, what in ((True, "left as they are"), (False, "not trained")):
+        if names := [run.name for run in rest if bool(run.checkpoints()) == has_begun]:
+            more = f" and {len(names) - 6} more" if len(names) > 6 else ""
+            log.info(f"not asked for, and {what}: {', '.join(names[:6])}{more}")
+
+
 def announce(job: Job, stacks: Stacks) -> None:
     """Say what will be trained, and how."""
     config, settings, data = job.config, job.settings, job.dataset
-    n_run, n_seed = len(job.experiment.runs), len(config.sweep.seed)
+    runs = [run for together, _ in stacks for run in together]
+    heads, seeds = sorted({run.n_head for run in runs}), {run.seed for run in runs}
+    at_once = max(len(together) for together, _ in stacks)
     log.info(
-        f"{config.name}: {n_run} runs, H in {', '.join(map(str, config.head_counts))}, "
-        f"{n_seed} seed{'s' * (n_seed > 1)}, {job.experiment.environment['parameters']:,} parameters each, "
+        f"{config.name}: {len(runs)} runs, H in {', '.join(map(str, heads))}, "
+        f"{len(seeds)} seed{'s' * (len(seeds) > 1)}, {job.experiment.environment['parameters']:,} parameters each, "
         f"on {job.device} in {settings.precision}"
-        + (", compiled" if settings.compile else "")
-        + (f", {settings.stack_size} at once" if settings.stack_size < n_run else "")
+        + ", compiled" * settings.compile
+        + f", {at_once} at once" * (at_once < len(runs))
     )
     log.info(
         f"data: {len(data.train):,} tokens to train on, {len(data.val):,} to validate on, vocabulary {job.vocab_size}"

@@ -5,19 +5,20 @@ going on uses what was recorded, so that it ends with the same bits.
 """
 
 import ctypes
+import math
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import torch
 
-from experiment.config import Config
-from experiment.folder import Run
+from experiment.config import MOST_RUNS, Config
 from machine import free_bytes
 from model.describe import flops_per_token
 from model.fast.build import have_kernel
+from training.growth import axes
 from training.memory import bytes_of_a_run
 
 COMPILE_FLOPS = 4e13
@@ -42,7 +43,7 @@ class ExecutionSettings:
     kernel: bool = False
     """Whether all runs are attended by our own kernel (model/fast/cpu.cpp)."""
     stack_size: int = 1
-    """Runs that train at once."""
+    """Runs that train at once, at most."""
 
     def facts(self, device: torch.device) -> dict[str, Any]:
         """For environment.json."""
@@ -55,11 +56,7 @@ class ExecutionSettings:
 
 
 def choose(
-    config: Config,
-    runs: Sequence[Run],
-    vocab_size: int,
-    device: torch.device,
-    recorded: Mapping[str, Any] | None = None,
+    config: Config, vocab_size: int, device: torch.device, recorded: Mapping[str, Any] | None = None
 ) -> ExecutionSettings:
     """What is "auto" as `recorded` when the experiment began on such a device, or by rule."""
     train = config.train
@@ -73,13 +70,13 @@ def choose(
         attention = native if precision == "bf16" else "fp32"
     compiled = train.compile
     if compiled == "auto":
-        compiled = recorded["compile"] if recorded else compile_repays(config, len(runs), vocab_size, device)
+        compiled = recorded["compile"] if recorded else compile_repays(config, vocab_size, device)
     size = train.stack
     if size == "auto":
-        size = recorded["stack_size"] if recorded else fitting(config, runs, vocab_size, device)
+        size = recorded["stack_size"] if recorded else fitting(config, vocab_size, device)
     kernel = device.type == "cpu" and config.model.attention == "sdpa"
     kernel = kernel and (recorded is None or recorded.get("kernel", False)) and have_kernel()
-    return ExecutionSettings(precision, attention, compiled, kernel, min(size, len(runs)))
+    return ExecutionSettings(precision, attention, compiled, kernel, size)
 
 
 def native_precision(device: torch.device) -> Precision:
@@ -93,21 +90,19 @@ def native_precision(device: torch.device) -> Precision:
     return "bf16" if native else "fp32"
 
 
-def fitting(config: Config, runs: Sequence[Run], vocab_size: int, device: torch.device) -> int:
-    """As many runs at once as fit into the device's free memory, in stacks of nearly equal size; at least 1."""
-    needed = bytes_of_a_run(config, vocab_size, max(run.n_head for run in runs))
-    room = int(SHARE[device.type] * free_bytes(device))
-    size = max(1, min(len(runs), room // needed))
-    n_stack = -(-len(runs) // size)
-    return -(-len(runs) // n_stack)
+def fitting(config: Config, vocab_size: int, device: torch.device) -> int:
+    """As many runs at once as fit into the device's free memory; at least 1."""
+    needed = bytes_of_a_run(config, vocab_size, config.head_counts[-1])
+    return max(1, min(MOST_RUNS, int(SHARE[device.type] * free_bytes(device)) // needed))
 
 
-def compile_repays(config: Config, n_run: int, vocab_size: int, device: torch.device) -> bool:
+def compile_repays(config: Config, vocab_size: int, device: torch.device) -> bool:
     """Whether training is long enough: from the config alone, so that every start of an experiment agrees."""
     train = config.train
     if device.type == "cuda":
         return train.max_iters >= COMPILE_ITERS
     tokens = train.max_iters * train.batch_size * train.gradient_accumulation_steps * config.model.block_size
+    n_run = math.prod(len(values) for values in axes(config).values())
     flops = 3 * sum(flops_per_token(config.model, vocab_size, config.head_counts[0]).values())
     return device.type == "cpu" and flops * tokens * n_run >= COMPILE_FLOPS
 

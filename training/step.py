@@ -23,7 +23,7 @@ log = logging.getLogger("headcount")
 
 
 class Hyperparameters(Protocol):
-    """What sets a run apart from its companions while it trains: a Run or a RunSpec."""
+    """What sets a run apart from its companions while it trains: a Run."""
 
     seed: int
     learning_rate: float

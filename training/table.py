@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from data.config import RELATIONS
 from experiment.config import Config
 from experiment.folder import Experiment, Run
-from text import columns
+from terminal import table
 
 WIDTH = 80
 """Characters of a terminal that every table fits, as far as it can."""
@@ -52,12 +52,13 @@ class LossRows:
     def __init__(self, runs: Sequence[Run], config: Config):
         self.config, self.groups = config, by_setting(runs)
         self.heads = sorted({run.n_head for run in runs})
-        self.seeds = max(len(rows) for by_head in self.groups.values() for rows in by_head.values())
+        self.n_seed = {len(rows) for by_head in self.groups.values() for rows in by_head.values()}
         room = WIDTH - 15 - 9 * len(swept(config))
         self.digits = 4 if 8 * len(self.heads) <= room else 3
 
     def header(self) -> str:
-        over = f", mean of {self.seeds} seeds" if self.seeds > 1 else ""
+        seeds = " to ".join(map(str, sorted({min(self.n_seed), max(self.n_seed)})))
+        over = f", mean of {seeds} seeds" if self.n_seed != {1} else ""
         return f"validation loss in nats per token{over}\n" + self._line(
             "iter", swept(self.config), [f"H={heads}" for heads in self.heads], "left"
         )
@@ -101,7 +102,7 @@ def result_table(experiment: Experiment) -> str:
                 ]
             )
     header = ["H", "d_h", *swept(experiment.config), "runs", "val loss", *(r.replace("_", "-") for r in relations)]
-    text = columns(header, rows)
+    text = table(header, rows)
     text += "\nValidation loss in nats per token, ± its standard deviation over seeds"
     text += "; the last columns are\nthat on the words that each relation decides." if relations else "."
     for run in diverged:

@@ -14,12 +14,13 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 from torch.profiler import ProfilerActivity
 
 from experiment.config import Config
-from experiment.sweep import RunSpec
+from experiment.folder import Run
 from machine import device_name
 from model.fast import kernels_for
 from model.gpt import GPT
@@ -41,7 +42,7 @@ class Alone:
         model = GPT(model_config, vocab_size, [n_head], kernels_for(model_config, device)).to(device)  # as it trains
         model.init_weights([0])
         precision = "bf16" if bf16 else "fp32"
-        run = RunSpec("", n_head, 0, train.learning_rate, train.weight_decay)
+        run = Run(Path(), n_head, 0, train.learning_rate, train.weight_decay, 0)
         self.train_step = TrainStep(model, [run], train, ExecutionSettings(precision, precision))
         shape = (1, train.gradient_accumulation_steps * train.batch_size, config.model.block_size + 1)
         self.windows = torch.randint(vocab_size, shape, generator=torch.Generator().manual_seed(0)).to(device)

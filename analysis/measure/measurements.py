@@ -23,8 +23,8 @@ from data.tales import pairs
 from errors import InputError
 from experiment.config import Config
 from experiment.folder import Experiment, Run
-from experiment.pretrained import Pretrained, load_pretrained
-from experiment.samples import load_stack
+from experiment.loaded import load_stack
+from experiment.pretrained import Pretrained
 from machine import pick_device
 from model.config import ModelConfig
 from model.describe import flops_per_token
@@ -101,13 +101,13 @@ class Measurements:
     @classmethod
     def of_pretrained(cls, source: Pretrained, device: str, **settings: Any) -> "Measurements":
         """A GPT-2 that was not trained here. Raises InputError where device or tokenizer are not here."""
-        text = StoryText(source.tokenizer(), source.config.block_size)
+        text, where = StoryText(source.tokenizer(), source.config.block_size), pick_device(device)
 
         def load(networks: Sequence[Network], attention: str) -> GPT:
-            return load_pretrained(source, None, device, attention)
+            return load_stack([source], replace(source.config, attention=attention), where)
 
         networks = [Network(source.name, source.config.n_head)]
-        return cls(networks, source.config, source.vocab_size, text, load, pick_device(device), **settings)
+        return cls(networks, source.config, source.vocab_size, text, load, where, **settings)
 
     @property
     def measures(self) -> list[str]:

@@ -9,7 +9,7 @@ from analysis.measure.stack import windows_at_once
 from data.config import RELATIONS
 from data.tales import Pair, check
 from data.tokenizers import Tokenizer
-from experiment.samples import document_start
+from experiment.texts import document_start
 from model.generate import generate
 from model.gpt import GPT
 

@@ -4,7 +4,7 @@ import textwrap
 from collections.abc import Sequence
 
 from analysis.report.section import Part, Table
-from text import columns
+from terminal import table
 
 
 def report_text(parts: Sequence[Part], notes: Sequence[str], width: int) -> str:
@@ -17,11 +17,11 @@ def report_text(parts: Sequence[Part], notes: Sequence[str], width: int) -> str:
     return "\n\n".join(text for text in texts if text)
 
 
-def brief(table: Table, width: int) -> str:
+def brief(shown: Table, width: int) -> str:
     """The columns of a table that are meant for the terminal, and what it shows."""
-    kept = [table.head.index(name) for name in table.brief]
-    head, *rows = [[row[i] for i in kept] for row in [table.head, *table.rows]]
-    return f"{columns(head, rows, width)}\n{textwrap.fill(table.caption, width)}"
+    kept = [shown.head.index(name) for name in shown.brief]
+    head, *rows = [[row[i] for i in kept] for row in [shown.head, *shown.rows]]
+    return f"{table(head, rows, width)}\n{textwrap.fill(shown.caption, width)}"
 
 
 def bullets(notes: Sequence[str], width: int) -> str:

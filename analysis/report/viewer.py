@@ -17,8 +17,9 @@ from analysis.measure.measurements import Measurements, Network
 from analysis.measure.texts import CannotMeasure
 from analysis.report.section import Section
 from data.tokenizers import Tokenizer
-from experiment.samples import document_start
-from model.generate import generate
+from experiment.loaded import start_tokens
+from experiment.sampling import Sampling
+from experiment.texts import continuations, text_of
 from model.gpt import GPT
 from model.hooks import hook_names, run_with_cache
 
@@ -27,7 +28,7 @@ PASSAGES, LENGTH = 4, 64
 """Passages, and tokens of one, at most."""
 NEAR = 256
 """Tokens within which the start of a document, line or sentence is looked for."""
-SAMPLES, SAMPLE_TOKENS, TEMPERATURE, SEED = 2, 120, 0.8, 0
+SAMPLING = Sampling(num_samples=2, max_new_tokens=120)
 PROMPT_TOKENS = 40
 """Of the sentence that goes before a sample, at most."""
 PATTERN_BYTES = 1_600_000
@@ -66,8 +67,8 @@ def view_sections(measurements: Measurements, budget: int = PATTERN_BYTES) -> li
     view = {
         "samples": samples,
         "runs": [{"n_head": n.n_head, "name": n.name} for n in sampled],
-        "temperature": TEMPERATURE,
-        "tokens": SAMPLE_TOKENS,
+        "temperature": SAMPLING.temperature,
+        "tokens": SAMPLING.max_new_tokens,
     }
     return [Section("explorer", EXPLORER, view=explorer), Section("samples", SAMPLED, view=view)]
 
@@ -86,7 +87,7 @@ def look(measurements: Measurements, count: int, length: int) -> dict[Network, d
         return shown
     tokenizer = measurements.text.tokenizer
     passages = cut(measurements.text.stream, tokenizer, count, length)
-    prompts = [document_start(tokenizer), sentence(tokenizer, passages[0])]
+    prompts = [start_tokens(tokenizer, measurements.text.experiment), sentence(tokenizer, passages[0])]
     of_all = {
         "passages": [token_texts(tokenizer, tokens) for tokens in passages],
         "prompts": ["", plain_text(tokenizer, prompts[1])],
@@ -184,14 +185,9 @@ def plain_text(tokenizer: Tokenizer, tokens: list[int]) -> str:
 
 
 def write(model: GPT, tokenizer: Tokenizer, prompt: list[int]) -> list[list[str]]:
-    """Each run's samples after the prompt, up to the end of the text."""
-    settings = {"seed": SEED, "temperature": TEMPERATURE, "stop": tokenizer.eot}
-    drawn = generate(model, prompt, SAMPLES, SAMPLE_TOKENS, **settings)  # (R, SAMPLES, ≤ SAMPLE_TOKENS)
-    eot = tokenizer.eot
-    return [
-        [tokenizer.decode(text[: text.index(eot)] if eot in text else text) for text in of_run]
-        for of_run in drawn.tolist()
-    ]
+    """Each run's samples after the prompt, as sample.py's."""
+    drawn = continuations(model, tokenizer, prompt, SAMPLING)
+    return [[text_of(tokenizer, sample) for sample in of_run] for of_run in drawn]
 
 
 def side_by_side(prompt: str, texts: list[list[str]]) -> dict:

@@ -50,11 +50,10 @@ def test_compare_shows_the_heads_of_a_gpt2(trained, tmp_path, capsys, monkeypatc
     assert (previous / n).std() > 0.001
     losses = []
     for story in stories(StoryText.STORIES["ablation"], seed=1):
-        ids = tokenizer(story.text, return_tensors="pt").input_ids[:, :64]
+        ids = tokenizer(story.text, return_tensors="pt").input_ids[0, :65]  # a window and what follows it
         with torch.no_grad():
-            losses += torch.nn.functional.cross_entropy(
-                model(ids).logits[0, :-1], ids[0, 1:], reduction="none"
-            ).tolist()
+            logits = model(ids[None, :64]).logits[0, : len(ids) - 1]
+        losses += torch.nn.functional.cross_entropy(logits, ids[1:], reduction="none").tolist()
     assert worth["tokens"] == len(losses)
     assert abs(worth["loss"] - sum(losses) / len(losses)) < 1e-4
     page = (tmp_path / "out" / "report.html").read_text()

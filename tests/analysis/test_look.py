@@ -13,7 +13,7 @@ from analysis.measure.texts import CannotMeasure
 from analysis.report.viewer import (
     LENGTH,
     PASSAGES,
-    TEMPERATURE,
+    SAMPLING,
     cut,
     fit,
     pack,
@@ -24,7 +24,8 @@ from analysis.report.viewer import (
 from data.dataset import prepare
 from data.tokenizers import CharTokenizer
 from experiment.folder import Experiment
-from experiment.samples import Samples, load_stack
+from experiment.loaded import Runs, load_stack
+from experiment.samples import Samples
 
 
 @pytest.fixture(scope="module")
@@ -96,17 +97,7 @@ def test_passages_begin_at_a_line_or_else_a_sentence_and_prompts_end_with_one():
 
 def test_samples_are_those_of_sample_py(trained, views):
     """Same prompt, seed and settings: the very texts that sample.py prints for each H."""
-    drawn = Samples.draw(
-        str(trained.path),
-        n_head=None,
-        run_seed=None,
-        device="cpu",
-        prompt=None,
-        num_samples=2,
-        max_new_tokens=views[1]["tokens"],
-        seed=0,
-        temperature=TEMPERATURE,
-    )
+    drawn = Samples.draw(Runs.open(trained.path, "cpu").best(), None, SAMPLING)
     first, second = views[1]["samples"]
     assert [["".join(cell) for cell in column] for column in zip(*first["rows"], strict=True)] == drawn.texts
     assert first["prompt"] == ""

@@ -14,7 +14,7 @@ from analysis.measure.relations import continuation_scores, forced_choice
 from data.dataset import prepare
 from data.tales import Pair
 from experiment.folder import Experiment
-from experiment.samples import load_stack
+from experiment.loaded import load_stack
 from files import write_checked
 
 

@@ -13,8 +13,8 @@ from analysis.report.terminal import report_text
 from analysis.runs import Study
 from analysis.summary import summarize
 from errors import InputError
+from terminal import table
 from tests.analysis.synthetic import run, sweep
-from text import columns
 
 
 def study(runs, tokens_per_byte=0.5, notes=()):
@@ -114,7 +114,7 @@ def test_the_terminal_text_fits_the_window_and_loses_no_column(width):
 
 
 def test_a_folded_table_repeats_its_first_column():
-    assert columns(["H", "abc", "def"], [["1", "x", "y"]], 8) == "H  abc\n1    x\n\nH  def\n1    y"
+    assert table(["H", "abc", "def"], [["1", "x", "y"]], 8) == "H  abc\n1    x\n\nH  def\n1    y"
 
 
 def test_a_line_end_parts_no_number_from_its_unit_and_text_stays_text():

@@ -6,7 +6,7 @@ import train
 from errors import InputError
 from experiment.command_line import parse
 from experiment.config import Config, differences, keys
-from experiment.sweep import runs
+from experiment.folder import Experiment
 
 GOOD = "sweep: {n_head: [1, 2]}\n"
 
@@ -96,19 +96,20 @@ def test_help_documents_every_key(capsys):
     text = " ".join(capsys.readouterr().out.split())
     for key in keys():
         assert f"--{key} " in text
-    assert "Width D of the residual stream, features. (type: int, default: 128)" in text
+    assert "Width D of the residual stream, features. (integer; default: 128)" in text
 
 
 def test_a_sweep_is_every_combination_ordered_by_heads(tmp_path):
     config = read(tmp_path, "sweep: {n_head: [16, 1], seed: [1, 0], learning_rate: [1e-3, 1e-2]}\n")
-    assert [spec.name for spec in runs(config)][:5] == [
+    runs = Experiment(tmp_path, config).runs
+    assert [run.name for run in runs][:5] == [
         "h01-seed0-lr0.001",
         "h01-seed0-lr0.01",
         "h01-seed1-lr0.001",
         "h01-seed1-lr0.01",
         "h16-seed0-lr0.001",
     ]
-    assert len(runs(config)) == 8
+    assert len(runs) == 8
 
 
 def test_differences_name_the_changed_keys(tmp_path):

@@ -1,5 +1,6 @@
-"""What the programs do, from Python; and the README's example, as it stands there."""
+"""What the programs do, from Python; and the example of docs/python.md, as it stands there."""
 
+import math
 import re
 import subprocess
 import sys
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from errors import InputError
 from headcount import load, train
 from tests.conftest import config_yaml, small_config
 
@@ -39,6 +41,34 @@ def test_runs_by_name_text_and_a_table_of_plain_rows(trained):
     assert runs.get("h02-seed0") is None
 
 
+def test_runs_print_select_and_end_as_a_table_says(trained):
+    runs = load(trained.path, "cpu")
+    rows = runs.final()
+    last = trained.runs[2].metrics()[-1]["val_loss"]
+    assert rows[2]["run"] == "h04-seed0"
+    assert rows[2]["val_loss"] == last
+    assert rows[2]["best_val_loss"] <= last
+    assert rows[2]["bits_per_byte"] == pytest.approx(last * trained.bits_per_nat)
+    assert {"run", "n_head", "seed", "learning_rate", "weight_decay", "iter"} <= rows[2].keys()
+    assert len(repr(runs).splitlines()) == 5
+    assert f"{last:.4f}" in repr(runs)
+    assert list(runs.select(n_head=4)) == ["h04-seed0", "h04-seed1"]
+    assert list(runs.select(n_head=[1, 4], seed=1, learning_rate=3e-3)) == ["h01-seed1", "h04-seed1"]
+    assert [row["iter"] for row in runs.select(4, 0).metrics("train")] == [2, 4, 6, 8, 10, 12]
+    assert all(row.keys() >= {"lr", "train_loss"} and "val_loss" not in row for row in runs.metrics("train"))
+
+
+def test_generate_checks_its_settings_as_sample_py_does(trained):
+    run = load(trained.path, "cpu")["h04-seed0"]
+    assert run.generate("The", 6, temperature=0) == run.generate("The", 6, greedy=True)
+    for wrong in (
+        {"temperature": -1}, {"temperature": math.nan}, {"top_p": 0}, {"top_p": 1.5}, {"top_k": 0}, {"top_k": True},
+        {"max_new_tokens": -1}, {"num_samples": 0}, {"seed": -1}, {"greedy": 1},
+    ):  # fmt: skip
+        with pytest.raises(InputError, match=f"generate: {next(iter(wrong))} must be"):
+            run.generate("The", **wrong)
+
+
 def test_running_with_a_cache_gives_the_hook_points_of_the_pass_that_gave_the_logits(trained):
     run = load(trained.path, "cpu")["h04-seed0"]
     text = "The old man had a boat."
@@ -63,12 +93,10 @@ def test_training_from_python_is_train_py(tmp_path):
     assert runs.metrics()[-1]["iter"] == 2
 
 
-def test_the_readmes_python_example_runs(tmp_path, trained, monkeypatch):
+def test_the_python_example_of_the_docs_runs(tmp_path, trained, monkeypatch):
     """The block that begins with the import of load, in a folder whose runs/quickstart is a small sweep."""
-    texts = [
-        (ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "README.part.md") if (ROOT / name).exists()
-    ]
-    blocks = [b for text in texts for b in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "import load" in b]
+    text = (ROOT / "docs" / "python.md").read_text(encoding="utf-8")
+    blocks = [block for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "import load" in block]
     assert blocks
     (tmp_path / "runs").mkdir()
     (tmp_path / "runs" / "quickstart").symlink_to(trained.path)

@@ -21,11 +21,19 @@ from data.tokenizers import BPETokenizer, load_tokenizer
 from data.tokenizers.huggingface import HFTokenizer
 from errors import InputError
 from experiment.folder import Experiment
-from experiment.pretrained import load_pretrained, open_pretrained
+from experiment.loaded import load_stack
+from experiment.pretrained import open_pretrained
+from headcount import load
+from model.gpt import GPT
 from tests.conftest import config_yaml, small_config
 from tests.data.hub import serving
 
 ROOT = Path(__file__).parents[2]
+
+
+def network(path) -> GPT:
+    source = open_pretrained(str(path))
+    return load_stack([source], source.config, torch.device("cpu"))
 
 
 def gpt2(folder, **changes):
@@ -66,7 +74,7 @@ def call(capsys, module, *argv) -> tuple[int, str, str]:
 def test_logits_of_a_foreign_gpt2_are_transformers(tmp_path, activation, shard):
     reference = gpt2(tmp_path / "g", activation_function=activation, shard=shard)
     assert (tmp_path / "g" / "model.safetensors").exists() == (shard == "5GB")
-    model = load_pretrained(open_pretrained(str(tmp_path / "g")))
+    model = network(tmp_path / "g")
     x = torch.arange(40)[None]
     with torch.no_grad():
         ours, theirs = model(x[None])[0], reference(x).logits
@@ -78,12 +86,12 @@ def test_logits_of_a_foreign_gpt2_are_transformers(tmp_path, activation, shard):
 def test_weights_without_a_language_model_head_and_in_half_precision_load_too(tmp_path, dtype):
     reference = gpt2(tmp_path / "g").to(dtype)
     reference.transformer.save_pretrained(tmp_path / "bare")
-    model = load_pretrained(open_pretrained(str(tmp_path / "bare")))
+    model = network(tmp_path / "bare")
     assert torch.equal(model.wte.weight[0], reference.transformer.wte.weight.float())
 
 
 def test_another_head_count_is_the_same_weights_split_otherwise(foreign, caplog):
-    model = load_pretrained(open_pretrained(str(foreign[0])), [2, 4])
+    model = load(foreign[0], "cpu").select(n_head=[2, 4]).stack()
     assert model.n_head == (2, 4)
     (said,) = caplog.messages
     assert "trained with H = 4: H = 2 has the same weights, another split" in said
@@ -95,7 +103,7 @@ def test_another_head_count_is_the_same_weights_split_otherwise(foreign, caplog)
         assert torch.allclose(both[0], split(x).logits, atol=1e-4)
         assert torch.allclose(both[1], foreign[1](x).logits, atol=1e-4)
     with pytest.raises(InputError, match="n_head 3 does not divide n_embd 32"):
-        load_pretrained(open_pretrained(str(foreign[0])), [3])
+        load(foreign[0], "cpu").select(n_head=3)
 
 
 @pytest.mark.parametrize(
@@ -210,7 +218,7 @@ def test_a_name_is_found_in_the_hubs_local_copy(monkeypatch, tmp_path, foreign):
     (tmp_path / "models--owner--name" / "refs" / "main").write_text("a" * 40)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
-    assert load_pretrained(open_pretrained("owner/name")).n_head == (4,)
+    assert network("owner/name").n_head == (4,)
 
 
 # --init
@@ -308,7 +316,7 @@ def test_sampling_from_a_gpt2_is_transformers_greedy_text(capsys, foreign):
     )
     assert status == 0, err
     text = "The old man" + json.loads(out)["runs"][0]["texts"][0]
-    assert text == tokenizer.decode(theirs, skip_special_tokens=True)
+    assert text == tokenizer.decode(theirs, skip_special_tokens=True).removesuffix("\ufffd")  # half a character
     status, out, err = call(capsys, sample, folder, "--n_head", 1, 4, "--max_new_tokens", 3)
     assert status == 0
     assert "H = 1" in out

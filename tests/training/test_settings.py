@@ -1,6 +1,7 @@
 """Fast paths change how long a step takes and nothing else."""
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,26 +10,25 @@ import torch
 from data.dataset import prepare
 from errors import WorkError
 from experiment.folder import Experiment, Run
-from experiment.sweep import RunSpec
 from machine import free_bytes
 from model.fast.build import have_kernel
 from tests.conftest import small_config
 from training import run as run_module
-from training import settings as speed_module
+from training import settings as settings_module
 from training.job import Job
 from training.loop import Stack
 from training.memory import bytes_of_a_run
+from training.plan import plan
 from training.run import train_experiment
 from training.settings import ExecutionSettings, choose, compile_repays, native_precision
 
 CPU = torch.device("cpu")
-RUNS = [Run(None, RunSpec(f"r{i}", 1, i, 1e-3, 0.1), 12) for i in range(4)]
 EAGER = ExecutionSettings(stack_size=2)
 
 
 def stack(path, settings=EAGER, **changes) -> Stack:
     config = small_config(max_iters=10, **changes)
-    runs = [Run(path / f"r{i}", RunSpec(f"r{i}", h, 0, 3e-3, 0.1), 10) for i, h in enumerate([1, 4])]
+    runs = [Run(path / f"r{i}", h, 0, 3e-3, 0.1, 10) for i, h in enumerate([1, 4])]
     job = Job(Experiment(path, config), prepare(config.data, progress=False), CPU, settings)
     return Stack(job, runs, 0)
 
@@ -99,28 +99,27 @@ def test_precision_is_by_rule_from_what_the_cpu_has(monkeypatch):
         monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda tiles=tiles: tiles)
         monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda avx=avx: avx)
         assert native_precision(CPU) == expected
-        chosen = choose(small_config(precision="auto"), RUNS, 300, CPU)
+        chosen = choose(small_config(precision="auto"), 300, CPU)
         assert (chosen.precision, chosen.attention_precision) == (expected, expected)
-        asked = choose(small_config(precision="bf16"), RUNS, 300, CPU)
+        asked = choose(small_config(precision="bf16"), 300, CPU)
         assert (asked.precision, asked.attention_precision) == ("bf16", expected)
     assert native_precision(torch.device("mps")) == "fp32"
 
 
 def test_settings_of_the_first_start_are_used_again_on_the_same_kind_of_device():
     config = small_config(precision="auto")
-    runs = RUNS
     held = {"device_type": "cpu", "precision": "bf16", "attention_precision": "fp32", "compile": True, "stack_size": 3}
-    assert choose(config, runs, 300, CPU, held) == ExecutionSettings("bf16", "fp32", True, False, 3)
-    elsewhere = choose(config, runs, 300, CPU, held | {"device_type": "cuda"})
-    assert (elsewhere.compile, elsewhere.stack_size) == (False, 4)
+    assert choose(config, 300, CPU, held) == ExecutionSettings("bf16", "fp32", True, False, 3)
+    elsewhere = choose(config, 300, CPU, held | {"device_type": "cuda"})
+    assert (elsewhere.compile, elsewhere.stack_size > 3) == (False, True)
     asked = small_config(precision="fp32", compile=False, stack=2)
-    assert choose(asked, runs, 300, CPU, held) == ExecutionSettings("fp32", "fp32", False, False, 2)
+    assert choose(asked, 300, CPU, held) == ExecutionSettings("fp32", "fp32", False, False, 2)
 
 
 def test_compilation_is_chosen_by_the_length_of_training():
     short, long = small_config(), small_config(max_iters=10**9)
-    assert not compile_repays(short, 4, 300, CPU)
-    assert compile_repays(long, 4, 300, CPU)
+    assert not compile_repays(short, 300, CPU)
+    assert compile_repays(long, 300, CPU)
 
 
 def test_the_memory_estimate_holds_for_what_training_allocates():
@@ -152,12 +151,13 @@ def test_the_memory_estimate_holds_for_what_training_allocates():
 
 def test_stacks_are_sized_by_free_memory_and_even(monkeypatch):
     config = small_config(sweep={"n_head": [1, 4], "seed": [0, 1, 2]})
-    runs = [Run(None, RunSpec(f"r{i}", h, i, 1e-3, 0.1), 12) for i in range(3) for h in (1, 4)]
+    runs = [Run(Path(f"r{i}{h}"), h, i, 1e-3, 0.1, 12) for i in range(3) for h in (1, 4)]
     needed = bytes_of_a_run(config, 300, 4)
     assert free_bytes(CPU) > 10 * needed
-    for room, size in ((100, 6), (5.5, 3), (2.5, 2), (0.1, 1)):
-        monkeypatch.setattr(speed_module, "free_bytes", lambda device, room=room: room * needed / 0.7)
-        assert choose(config, runs, 300, CPU, None).stack_size == size
+    for room, sizes in ((100, [6]), (5.5, [3, 3]), (4.5, [3, 3]), (2.5, [2, 2, 2]), (0.1, [1] * 6)):
+        monkeypatch.setattr(settings_module, "free_bytes", lambda device, room=room: room * needed / 0.7)
+        stacks = plan([runs], {run: {} for run in runs}, choose(config, 300, CPU).stack_size)
+        assert [len(together) for together, _ in stacks] == sizes
 
 
 def test_out_of_memory_halves_the_stack_and_goes_on_from_the_last_checkpoint(tmp_path, monkeypatch, caplog):

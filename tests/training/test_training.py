@@ -1,5 +1,6 @@
 """A run learns the same alone and in company, stopped or not; and what it did stands in its folder."""
 
+import dataclasses
 import fcntl
 import json
 import os
@@ -17,8 +18,7 @@ from data.dataset import prepare
 from errors import InputError, Interrupted
 from experiment.checkpoint import good_iterations
 from experiment.folder import Experiment, Run
-from experiment.samples import load_stack
-from experiment.sweep import RunSpec
+from experiment.loaded import Runs, load_stack
 from tests.conftest import small_config
 from training.batches import Batches
 from training.job import Job
@@ -51,8 +51,8 @@ def losses_of(path, n_head, seeds, steps, rates=None, **changes) -> np.ndarray:
     """Training losses (steps, R) of a stack, straight from the loop's step."""
     config = small_config(max_iters=steps, **changes)
     rates = rates or [3e-3] * len(seeds)
-    specs = [RunSpec(f"run{i}", h, s, lr, 0.1) for i, (h, s, lr) in enumerate(zip(n_head, seeds, rates, strict=True))]
-    runs = [Run(path / spec.name, spec, steps) for spec in specs]
+    values = zip(n_head, seeds, rates, strict=True)
+    runs = [Run(path / f"run{i}", h, s, lr, 0.1, steps) for i, (h, s, lr) in enumerate(values)]
     dataset = prepare(config.data, progress=False)
     stack = Stack(Job(Experiment(path, config), dataset, torch.device("cpu"), ExecutionSettings()), runs, 0)
     rows = []
@@ -99,8 +99,7 @@ def test_dropout_trains_a_run_in_a_stack_as_it_does_alone(tmp_path):
 def test_runs_of_one_seed_see_identical_batches_and_other_seeds_others():
     config = small_config()
     dataset = prepare(config.data, progress=False)
-    specs = [RunSpec(f"r{h}{s}", h, s, 1e-3, 0.1) for h, s in [(1, 0), (1, 5), (4, 0), (4, 5)]]
-    runs = [Run(None, spec, 1) for spec in specs]
+    runs = [Run(Path(f"r{h}{s}"), h, s, 1e-3, 0.1, 1) for h, s in [(1, 0), (1, 5), (4, 0), (4, 5)]]
     drawn = Batches(dataset, runs, config, torch.device("cpu"))(3)
     assert drawn.shape == (4, 4, 33)
     assert torch.equal(drawn[0], drawn[2])
@@ -260,10 +259,10 @@ def test_other_stack_sizes_train_the_same_runs(tmp_path, trained, caplog):
 
 def test_runs_that_have_come_unequally_far_go_on_from_where_each_is(tmp_path):
     runs = train(tmp_path / "x").runs  # each has checkpoints of steps 8 and 12
-    longer = [Run(run.path, run.spec, 16) for run in runs]
+    longer = [dataclasses.replace(run, max_iters=16) for run in runs]
 
     def plan(runs, stack_size):
-        return planned({run: good_iterations(run) for run in runs}, stack_size)
+        return planned([runs], {run: good_iterations(run) for run in runs}, stack_size)
 
     assert plan(runs, 4) == []
     assert plan(longer, 4) == [(longer, 12)]
@@ -317,8 +316,6 @@ def test_a_diverged_run_is_marked_and_its_companions_finish(tmp_path):
 def test_another_config_in_the_folder_is_an_error_that_names_the_keys(tmp_path, trained):
     with pytest.raises(InputError, match=r"train\.max_iters: 12 → 13"):
         train(trained.path, max_iters=13)
-    with pytest.raises(InputError, match=r"sweep.n_head: \[1, 4\] → \[1\]"):
-        train(trained.path, sweep={"n_head": [1]})
 
 
 def test_a_changed_corpus_is_an_error(tmp_path):
@@ -354,8 +351,9 @@ def test_bf16_trains_close_to_fp32(tmp_path, trained):
 
 
 def test_selecting_runs_names_what_there_is(trained):
-    assert [run.name for run in trained.select([4], 1)] == ["h04-seed1"]
+    runs = Runs.open(trained.path, "cpu")
+    assert list(runs.select([4], 1)) == ["h04-seed1"]
     with pytest.raises(InputError, match="no run with n_head 2; it has 1, 4"):
-        trained.select([2])
+        runs.select(2)
     with pytest.raises(InputError, match="no experiment here"):
         Experiment.open(trained.path / "h01-seed0")
