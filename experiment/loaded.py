@@ -18,7 +18,7 @@ from experiment import checkpoint
 from experiment.folder import Experiment, Run
 from experiment.pretrained import Pretrained, looks_pretrained, open_pretrained, other_split, put
 from experiment.sampling import Sampling
-from experiment.texts import continuations, prompt_tokens, text_of
+from experiment.texts import continuations, document_start, prompt_tokens, text_of
 from machine import pick_device
 from model.config import ModelConfig
 from model.fast import kernels_for

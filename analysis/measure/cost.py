@@ -1,10 +1,10 @@
 """What a head count costs: time and memory of a training iteration of one run alone, measured here.
 
 Time: the fastest of many iterations (forward, backward, clipping, AdamW) on random tokens, as what else the machine
-does can only slow one down. Memory: on a GPU PyTorch's own
-peak (torch.cuda.max_memory_allocated); on the CPU, where PyTorch keeps no such count, every allocation and release of
-one more iteration as torch.profiler records them, summed up to their highest, on top of weights, gradients and AdamW's
-averages. Both count tensors and neither the interpreter nor the libraries.
+does can only slow one down. Memory: on a GPU PyTorch's own peak (torch.cuda.max_memory_allocated); on the CPU, where
+PyTorch keeps no such count, every allocation and release of one more iteration as torch.profiler records them, summed
+up to their highest, on top of weights, gradients and AdamW's moments. Both count tensors and neither the interpreter
+nor the libraries.
 """
 
 import math

@@ -116,6 +116,7 @@ def query_key_ranks(model: GPT) -> dict[str, Tensor]:
     scaled to sum 1 (Roy and Vetterli 2007). The bottleneck: Bhojanapalli et al., Low-rank bottleneck, ICML 2020.
     """
     weights = torch.stack([block.attn.c_attn.weight.cpu().double() for block in model.h])  # (L, R, D, 3 D)
+    weights = weights.nan_to_num()  # one network that is not finite would fail all; its patterns say so
     width, heads = weights.shape[2], model.n_head[0]
     query, key = (w.unflatten(-1, (heads, -1)).movedim(-2, -3) for w in weights.chunk(3, -1)[:2])  # (L, R, H, D, d_h)
     values = torch.linalg.svdvals(torch.linalg.qr(query).R @ torch.linalg.qr(key).R.mT)  # (L, R, H, d_h): the product's

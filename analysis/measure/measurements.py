@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import groupby
 from typing import Any
 
@@ -52,6 +53,11 @@ class Network:
     seed: int = 0
     run: Run | None = None
 
+    @cached_property
+    def weights(self) -> str:
+        """Checksum of a run's weights. Raises InputError where there are none."""
+        return weights_checksum(self.run)
+
 
 @dataclass
 class Found:
@@ -80,7 +86,6 @@ class Measurements:
     """What runs were trained with; None for a GPT-2."""
     bf16: bool = False
     """Whether their products were in bf16."""
-    _weights: dict[Network, str | InputError] = field(default_factory=dict)
 
     @classmethod
     def of_runs(cls, experiment: Experiment, runs: Sequence[Run], device: str, **settings: Any) -> "Measurements":
@@ -175,14 +180,7 @@ class Measurements:
 
     def kept(self, name: str, network: Network, version: int, settings: dict) -> Kept:
         """Where a value taken of a run's weights on this text is kept. Raises InputError where it has no weights."""
-        if network not in self._weights:
-            try:
-                self._weights[network] = weights_checksum(network.run)
-            except InputError as error:
-                self._weights[network] = error
-        if isinstance(weights := self._weights[network], InputError):
-            raise weights
-        return Kept.of(network.run, weights, name, version, settings | self.text.settings)
+        return Kept.of(network.run, network.weights, name, version, settings | self.text.settings)
 
     def _kept_cost(self) -> Kept:
         """Beside the first run; whatever its weights are, a machine takes as long."""
@@ -204,20 +202,11 @@ class Measurements:
     ) -> dict[Network, dict]:
         """The values of a stack, which are kept; adds to notes. Raises CannotMeasure for all, InputError."""
         model = self.load(networks, "eager" if measure == "heads" else "sdpa")
-        finite = torch.stack([p.isfinite().flatten(1).all(1) for p in model.parameters()]).all(0).tolist()
-        if not all(finite):
-            notes += [
-                f"{n.name}: its weights are not finite." for n, good in zip(networks, finite, strict=True) if not good
-            ]
-            networks = [n for n, good in zip(networks, finite, strict=True) if good]
-            if not networks:
-                return {}
-            model = self.load(networks, "eager" if measure == "heads" else "sdpa")
         take = {"relations": self._relations, "heads": self._heads, "ablation": self._ablation}[measure]
         values = {}
         for network, value in zip(networks, take(model, step), strict=True):
             if not is_finite(value):
-                notes.append(f"{network.name}: {measure} could not be measured, as the network's numbers overflow.")
+                notes.append(f"{network.name}: {measure} could not be measured: its numbers are not finite.")
                 continue
             values[network] = value
             if network.run:
@@ -227,7 +216,7 @@ class Measurements:
     def _heads(self, model: GPT, step: Progress) -> list[dict]:
         x, y = (part.to(self.device) for part in self.text.windows("heads"))
         if min(x.shape[1], self.config.block_size) < heads.SHORTEST or not (y[:, heads.FIRST_QUERY :] >= 0).any():
-            raise CannotMeasure(f"its measures take {heads.SHORTEST} tokens of context and of text at least")
+            raise CannotMeasure(f"it takes {heads.SHORTEST} tokens of context and of text at least")
         return heads.measure_heads(model, x, y >= 0, self.text.tokenizer.eot, lambda n: step(n / len(x)))
 
     def _ablation(self, model: GPT, step: Progress) -> list[dict]:

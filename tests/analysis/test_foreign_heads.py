@@ -50,16 +50,16 @@ def test_compare_shows_the_heads_of_a_gpt2(trained, tmp_path, capsys, monkeypatc
     assert (previous / n).std() > 0.001
     losses = []
     for story in stories(StoryText.STORIES["ablation"], seed=1):
-        ids = tokenizer(story.text, return_tensors="pt").input_ids[0, :65]  # a window and what follows it
+        ids = tokenizer(story.text, return_tensors="pt").input_ids[:, :65]
         with torch.no_grad():
-            logits = model(ids[None, :64]).logits[0, : len(ids) - 1]
-        losses += torch.nn.functional.cross_entropy(logits, ids[1:], reduction="none").tolist()
+            logits = model(ids[:, :-1]).logits[0]
+            losses += torch.nn.functional.cross_entropy(logits, ids[0, 1:], reduction="none").tolist()
     assert worth["tokens"] == len(losses)
     assert abs(worth["loss"] - sum(losses) / len(losses)) < 1e-4
     page = (tmp_path / "out" / "report.html").read_text()
     explorer = json.loads(re.search(r'<script type="application/json">(.*?)</script>', page, re.DOTALL)[1])
-    ids = tokenizer(next(iter(stories(StoryText.STORIES["heads"], seed=1))).text, return_tensors="pt").input_ids[:, :64]
-    assert explorer["passages"][0]["tokens"] == [tokenizer.decode([token]) for token in ids[0]]
+    ids = tokenizer(next(stories(1, seed=1)).text, return_tensors="pt").input_ids[:, :64]
+    assert explorer["passages"][0] == [tokenizer.decode([token]) for token in ids[0]]
     with torch.no_grad():
         patterns = model(ids, output_attentions=True).attentions
     row, column = torch.tril_indices(*patterns[0].shape[-2:])
