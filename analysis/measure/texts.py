@@ -89,6 +89,7 @@ class StoryText:
 
     tokenizer: Tokenizer
     block_size: int
+    experiment = None
     STORIES: ClassVar = {"heads": 16, "ablation": 4}
     LONGEST: ClassVar = 256
 
