@@ -54,18 +54,10 @@ def main(argv: Sequence[str]) -> None:
 
 
 def _pictures(path: Path) -> list[Path]:
-    """compare.py's figures of the experiment, as PNG; none where no run is finished."""
-    from analysis.collect import collect
-    from analysis.report.curves import curves_section
-    from analysis.report.figures import save_pictures
-    from analysis.report.measured import sections
-    from experiment.folder import Experiment
+    """compare.py's figures of the experiment that need no network, as PNG."""
+    from analysis.report.page import write_pictures
 
-    study = collect([path])[0][0]
-    found = sections(study, [Experiment.open(path)], quick=True)
-    if found:
-        found.append(curves_section(study))
-    return [file for file in save_pictures(found, path / "figures") if file.suffix == ".png"]
+    return write_pictures(path)
 
 
 def cli() -> None:

@@ -76,11 +76,15 @@ class Study:
 
     def groups(self) -> dict[tuple[float, float], list[RunCurve]]:
         """Runs that take part in the statistics, by (learning_rate, weight_decay); in a group only (H, seed) varies."""
-        groups = {}
-        for run in sorted(self.runs, key=lambda r: (r.learning_rate, r.weight_decay, r.n_head, r.seed)):
-            if run.left_out() is None:
-                groups.setdefault((run.learning_rate, run.weight_decay), []).append(run)
-        return groups
+        return by_setting(run for run in self.runs if run.left_out() is None)
+
+
+def by_setting(runs: Iterable[RunCurve]) -> dict[tuple[float, float], list[RunCurve]]:
+    """Runs by (learning_rate, weight_decay), ascending; in a group ordered by head count and seed."""
+    groups = {}
+    for run in sorted(runs, key=lambda r: (r.learning_rate, r.weight_decay, r.n_head, r.seed)):
+        groups.setdefault((run.learning_rate, run.weight_decay), []).append(run)
+    return groups
 
 
 def by_head(runs: Iterable[RunCurve]) -> dict[int, list[RunCurve]]:

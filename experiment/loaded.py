@@ -167,12 +167,12 @@ class Runs(Mapping[str, LoadedRun]):
                 raise InputError(f"--iter {iteration}: {path} is one GPT-2, with no iterations to choose from")
             tokenizer = source.tokenizer()
             own = source.folder.parent  # where it is a run's folder
-            start = _start(tokenizer, Experiment.open(own) if (own / "config.yaml").is_file() else None)
+            start = start_tokens(tokenizer, Experiment.open(own) if (own / "config.yaml").is_file() else None)
             run = LoadedRun(source, source.config, tokenizer, start, where)
             return cls(source.folder, {run.name: run}, None)
         experiment = Experiment.open(path)
         tokenizer = load_tokenizer(experiment.path / "tokenizer")
-        start = _start(tokenizer, experiment)
+        start = start_tokens(tokenizer, experiment)
         loaded = [LoadedRun(r, experiment.config.model, tokenizer, start, where, iteration) for r in experiment.runs]
         return cls(experiment.path, {run.name: run for run in loaded}, experiment)
 
@@ -288,7 +288,7 @@ class Runs(Mapping[str, LoadedRun]):
         return rows
 
 
-def _start(tokenizer: Tokenizer, experiment: Experiment | None) -> list[int]:
+def start_tokens(tokenizer: Tokenizer, experiment: Experiment | None) -> list[int]:
     """What unprompted texts begin after: a line end where the corpus is files too few to learn how one begins."""
     files = experiment is not None and experiment.config.data.source == "text"
     return document_start(tokenizer, not files or experiment.environment.get("n_documents", 1) >= FEW_DOCUMENTS)

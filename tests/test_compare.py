@@ -22,6 +22,12 @@ def folder(tmp_path_factory):
     return path
 
 
+@pytest.fixture(autouse=True)
+def fast(monkeypatch):
+    """One format is as good as three, and takes a third of the time."""
+    monkeypatch.setattr("analysis.report.figures.FORMATS", {"svg": {"Date": None}})
+
+
 def compare(*arguments):
     return guard("compare.py", main, [str(a) for a in arguments])
 
@@ -33,7 +39,7 @@ def test_a_folder_gets_its_tables_figures_and_report(folder, capsys):
     assert "H = 1 is worse by 0.1990 ± 0.0025 (p < 0.001)" in " ".join(told.split())
     report = json.loads((folder / "report.json").read_text())
     assert report["studies"][0]["groups"][0]["reference"] == 4
-    assert {"figures/loss-by-heads.svg", "figures/loss-curves.png", "figures/training.svg"} <= set(report["figures"])
+    assert {"figures/loss-by-heads.svg", "figures/loss-curves.svg", "figures/training.svg"} <= set(report["figures"])
     assert "loss" in report["studies"][0]["sections"]
     assert all((folder / figure).is_file() for figure in report["figures"])
 
@@ -52,7 +58,7 @@ def test_experiments_that_cannot_be_pooled_get_figures_of_their_own(folder, tmp_
     assert compare(folder, tmp_path / "other", "--quick", "--out", tmp_path / "both") == 0
     assert "train.batch_size: 16 and 7" in " ".join(capsys.readouterr().out.split())
     names = {path.name for path in (tmp_path / "both" / "figures").glob("*.svg")}
-    assert {"loss-curves-1.svg", "loss-curves-2.svg"} <= names
+    assert {"loss-curves.svg", "loss-curves-2.svg"} <= names
     assert "train.batch_size: 16 and 7" in (tmp_path / "both" / "report.html").read_text()
 
 
@@ -89,15 +95,14 @@ def test_what_is_missing_is_said_in_the_reports_head_and_not_guessed(tmp_path, c
     assert f"unfinished, at iteration 200: {unfinished.name}" in head
     assert f"diverged at iteration 110: {diverged.name}" in head
     assert f"unfinished, at iteration 0: {unstarted.name}" in head
-    assert "Left out by --quick" in page
 
 
 def test_an_experiment_without_a_finished_run_still_gets_its_page(tmp_path, capsys):
     for run in write_experiment(tmp_path / "x").runs:
         (run.path / "checkpoints" / "iter-000200").rename(run.path / "checkpoints" / "iter-000100")
     assert compare(tmp_path / "x") == 0
-    assert "has no finished run yet" in (tmp_path / "x" / "report.html").read_text()
-    assert "No finished run yet" in capsys.readouterr().out
+    assert "No run is finished" in (tmp_path / "x" / "report.html").read_text()
+    assert "No run is finished" in capsys.readouterr().out
 
 
 def test_help_loads_no_library():

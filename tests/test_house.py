@@ -1,4 +1,4 @@
-"""What keeps the code readable: imports run one way, no circle, the textbook on one screen, no file that holds two things."""
+"""What keeps the code readable: imports one way, no circle, the textbook on one screen, no file of two things."""
 
 import ast
 from pathlib import Path

@@ -106,13 +106,13 @@ class Measurements:
     @classmethod
     def of_pretrained(cls, source: Pretrained, device: str, **settings: Any) -> "Measurements":
         """A GPT-2 that was not trained here. Raises InputError where device or tokenizer are not here."""
-        text = StoryText(source.tokenizer(), source.config.block_size)
+        text, where = StoryText(source.tokenizer(), source.config.block_size), pick_device(device)
 
         def load(networks: Sequence[Network], attention: str) -> GPT:
-            return load_stack([source], replace(source.config, attention=attention), pick_device(device))
+            return load_stack([source], replace(source.config, attention=attention), where)
 
         networks = [Network(source.name, source.config.n_head)]
-        return cls(networks, source.config, source.vocab_size, text, load, pick_device(device), **settings)
+        return cls(networks, source.config, source.vocab_size, text, load, where, **settings)
 
     @property
     def measures(self) -> list[str]:
@@ -176,8 +176,11 @@ class Measurements:
             settings = {name: getattr(relations, name) for name in ("PAIRS", "PAIR_SEED", "SAMPLES", "SAMPLE_TOKENS")}
         else:
             settings = {"windows": self.text.count(measure)}
-        settings |= self.text.settings
-        return Kept.of(network.run, network.weights, measure, VERSIONS[measure], settings)
+        return self.kept(measure, network, VERSIONS[measure], settings)
+
+    def kept(self, name: str, network: Network, version: int, settings: dict) -> Kept:
+        """Where a value taken of a run's weights on this text is kept. Raises InputError where it has no weights."""
+        return Kept.of(network.run, network.weights, name, version, settings | self.text.settings)
 
     def _kept_cost(self) -> Kept:
         """Beside the first run; whatever its weights are, a machine takes as long."""
@@ -260,7 +263,7 @@ class Measurements:
             return sum(tokens * flops[n.n_head] / FLOPS for n in networks)
         tokens = self.text.count(measure) * self.text.length
         if measure == "ablation":
-            return sum(tokens * flops[n.n_head] / FLOPS * ablation.passes(layers, n.n_head) * 0.7 for n in networks)
+            return sum(tokens * flops[n.n_head] / FLOPS * ablation.passes(layers, n.n_head) for n in networks)
         pattern = layers * length * PATTERN_SECONDS
         return sum(tokens * (flops[n.n_head] / FLOPS + n.n_head * pattern) for n in networks)
 

@@ -6,51 +6,47 @@ are drawn one by one, as far as they went.
 
 import math
 from collections.abc import Sequence
+from functools import partial
 
-import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
-from analysis.report.figures import LOSS, STYLE, curves, style
+from analysis.report.figures import COLUMN, LOSS, PAGE, RED, curves, panels, style
 from analysis.report.section import Picture, Section, Table
-from analysis.runs import RunCurve, Study, by_head
+from analysis.report.words import number
+from analysis.runs import RunCurve, Study, by_head, by_setting
 
-LEFT_OUT = "#c0392b"
+TITLE = "How did it get there?"
 
 
-def curves_section(study: Study, suffix: str = "") -> Section | None:
+def curves_section(study: Study) -> Section | None:
     """The curves of every setting of learning rate and weight decay; None where no run has begun."""
     begun = [run for run in study.runs if run.iters or run.train_iters]
     if not begun:
         return None
-    settings: dict[tuple[float, float], list[RunCurve]] = {}
-    for run in begun:
-        settings.setdefault((run.learning_rate, run.weight_decay), []).append(run)
     pictures = []
-    for (rate, decay), runs in sorted(settings.items()):
-        ending, title = suffix, study.title((rate, decay) if len(settings) > 1 else None)
-        if len(settings) > 1:
-            ending += f"-lr{rate:g}-wd{decay:g}".replace(".", "_")
-        clip = study.settings.get("train.grad_clip")
+    settings = by_setting(begun)
+    for setting, runs in settings.items():
+        title = study.title(setting if len(settings) > 1 else None)
         caption = (
-            "Validation loss against the iteration: mean over seeds, band one standard deviation. Thin lines on the "
-            "left are training losses, smoothed."
+            "Loss against the iteration, from the first measurement after the start, and its end enlarged: mean over "
+            "seeds, band one standard deviation. Thin lines on the left are training losses, smoothed."
         )
         if all(run.left_out() for run in runs):
             caption = "Losses of runs that take no part in the statistics, each as far as it went."
+        norms = (
+            "Gradient norm before clipping, smoothed: mean over seeds, band from the lowest to the highest seed; and "
+            "the learning rate, the same for all these runs."
+        )
+        clip = study.settings.get("train.grad_clip")
         pictures += [
-            Picture(f"loss-curves{ending}", caption, loss_curves(runs, title)),
-            Picture(
-                f"training{ending}",
-                "Gradient norm before clipping: mean over seeds, band from the lowest to the highest seed; and the "
-                "learning rate, the same for all these runs.",
-                training_curves(runs, title, clip),
-            ),
+            Picture("loss-curves", title, caption, partial(loss_curves, runs)),
+            Picture("training", title, norms, partial(training_curves, runs, clip)),
         ]
     lost = [run for run in study.runs if run.left_out()]
-    text = ["Validation loss is taken over the whole validation split, the same windows for every run."]
+    text = ["Validation loss is taken over the same windows of the validation split for every run."]
     if lost:
         text.append(
             f"{len(lost)} of {len(study.runs)} runs take no part in the statistics. Those that had begun are drawn as "
@@ -64,104 +60,98 @@ def curves_section(study: Study, suffix: str = "") -> Section | None:
         }
         for run in begun
     }
-    tables = [left_out_table(lost, suffix)] if lost else []
-    return Section(f"curves{suffix}", "How did it get there?", text, pictures, tables, data)
+    return Section("curves", TITLE, text, pictures, [left_out_table(lost)] if lost else [], data)
 
 
-def left_out_table(runs: Sequence[RunCurve], suffix: str) -> Table:
+def left_out_table(runs: Sequence[RunCurve]) -> Table:
     rows = []
     for run in runs:
-        losses = [loss for loss in run.val_loss if math.isfinite(loss)]
-        last = "–" if not losses else f"{losses[-1]:.4f}" if losses[-1] < 1e4 else f"{losses[-1]:.4g}"
-        rows.append([f"{run.experiment}/{run.name}", str(run.n_head), str(run.seed), run.left_out(), last])
+        last = next((loss for loss in reversed(run.val_loss) if math.isfinite(loss)), None)
+        shown = f"{last:.4g}" if last and last >= 1e4 else number(last)
+        rows.append([f"{run.experiment}/{run.name}", str(run.n_head), str(run.seed), run.left_out(), shown])
     head = ["run", "H", "seed", "why", "last validation loss, nats per token"]
-    return Table(f"left-out{suffix}", "Runs that take no part in the statistics.", head, rows)
+    return Table("left-out", "Runs that take no part in the statistics.", head, rows)
 
 
-def loss_curves(runs: Sequence[RunCurve], title: str) -> Figure:
-    """Loss against iteration: all of it with the training loss on the left, its last part enlarged on the right."""
-    with matplotlib.rc_context(STYLE):
-        heads = by_head(run for run in runs if run.left_out() is None)
-        figure = Figure(figsize=(10 if heads else 5.4, 4.4), layout="constrained")
-        ratios = [1, 1.35] if heads else [1]
-        whole, *ends = figure.subplots(1, len(ratios), width_ratios=ratios, squeeze=False)[0]
-        labels, seen = {}, []
-        for place, (n_head, of) in enumerate(heads.items()):
-            iters, losses = curves(of, "iters", "val_loss")  # (E,), (seeds, E)
-            mean, look = losses.mean(0), style(place, len(heads))
-            start = min(int(len(iters) * 0.6), max(len(iters) - 3, 0))  # enlarge the last 40 %, three points or more
-            for axes, first, every in ((whole, 0, max(1, len(iters) // 8)), (ends[0], start, max(1, len(iters) // 20))):
-                axes.plot(iters[first:], mean[first:], **look, markevery=every, label=f"H = {n_head}")
-                if len(of) > 1:
-                    spread = losses.std(0, ddof=1)
-                    low, high = (mean - spread)[first:], (mean + spread)[first:]
-                    axes.fill_between(iters[first:], low, high, color=look["color"], alpha=0.09, linewidth=0)
-            train_iters, train = curves(of, "train_iters", "train_loss")
-            if len(train_iters):
-                whole.plot(*smooth(train_iters, train.mean(0)), color=look["color"], linewidth=0.7, alpha=0.6)
-            labels[n_head] = (iters[-1], mean[-1], look["color"])
-            seen += mean[start:].tolist()
-        limits = whole.get_ylim() if heads else None
-        mark_left_out(whole, [run for run in runs if run.left_out()], limits)
-        whole.set(xlabel="iteration", ylabel="loss (nats per token)")
-        if heads:
-            whole.set_title("whole run; thin: training loss")
-        for axes in (whole, *ends):
-            axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-        if whole.get_legend_handles_labels()[0]:  # none where every run diverged
-            whole.legend(fontsize=9, handlelength=3.2)
-        for end in ends:
-            end.set(xlabel="iteration", ylabel=LOSS, title="its end, enlarged")
-            margin = 0.08 * (max(seen) - min(seen) or 1)
-            end.set_ylim(min(seen) - margin, max(seen) + margin)
-            label_ends(end, labels)
-        several = max([len(of) for of in heads.values()], default=0) > 1
-        figure.suptitle(title + ("\nmean over seeds, band: ± 1 standard deviation" if several else ""), fontsize=11)
+def loss_curves(runs: Sequence[RunCurve]) -> Figure:
+    """Loss against iteration: with the training loss on the left, its last part enlarged on the right."""
+    heads = by_head(run for run in runs if run.left_out() is None)
+    figure, (whole, *ends) = panels(2 if heads else 1, 2, 2.8, PAGE if heads else COLUMN)
+    labels, shown = {}, []
+    for index, (n_head, of) in enumerate(heads.items()):
+        iters, losses = curves(of, "iters", "val_loss")  # (E,), (seeds, E)
+        kept = iters > 0 if len(iters) > 1 else iters >= 0
+        iters, losses = iters[kept], losses[:, kept]
+        mean, looks = losses.mean(0), style(index, len(heads))
+        start = min(int(len(iters) * 0.6), max(len(iters) - 3, 0))  # enlarge the last 40 %, three points or more
+        for axes, first in ((whole, 0), (ends[0], start)):
+            every = max(1, (len(iters) - first) // 10)
+            axes.plot(iters[first:], mean[first:], **looks, markevery=every, label=f"H = {n_head}")
+            if len(of) > 1:
+                scatter = losses.std(0, ddof=1)
+                low, high = (mean - scatter)[first:], (mean + scatter)[first:]
+                axes.fill_between(iters[first:], low, high, color=looks["color"], alpha=0.09, linewidth=0)
+        train_iters, train = curves(of, "train_iters", "train_loss")
+        later = train_iters >= iters[0] if len(iters) > 1 else train_iters >= 0
+        if later.any():
+            smoothed = smooth(train_iters[later], train.mean(0)[later])
+            whole.plot(*smoothed, color=looks["color"], linewidth=0.6, alpha=0.6)
+        labels[n_head] = (iters[-1], mean[-1], looks["color"])
+        shown += mean[start:].tolist()
+    limits = whole.get_ylim() if heads else None
+    mark_left_out(whole, [run for run in runs if run.left_out()], limits)
+    whole.set(xlabel="iteration", ylabel="loss (nats per token)")
+    for axes in (whole, *ends):
+        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    if whole.get_legend_handles_labels()[0]:  # none where every run diverged
+        whole.legend(handlelength=3.2)
+    for end in ends:
+        end.set(xlabel="iteration", ylabel=LOSS)
+        margin = 0.08 * (max(shown) - min(shown) or 1)
+        end.set_ylim(min(shown) - margin, max(shown) + margin)
+        label_ends(end, labels)
     return figure
 
 
-def training_curves(runs: Sequence[RunCurve], title: str, clip: float | None = None) -> Figure:
+def training_curves(runs: Sequence[RunCurve], clip: float | None = None) -> Figure:
     """Gradient norm of every head count (log scale; the clipping norm dashed) and the learning rate."""
-    with matplotlib.rc_context(STYLE):
-        drawn = any(norm > 0 for run in runs for norm in run.grad_norm)  # what diverged at once has none to draw
-        figure = Figure(figsize=(10 if drawn else 5.4, 3.8), layout="constrained")
-        *left, rates = figure.subplots(1, 2 if drawn else 1, width_ratios=[1.6, 1] if drawn else [1], squeeze=False)[0]
-        for norms in left:
-            gradient_norms(norms, runs, clip)
-        longest = max(runs, key=lambda run: len(run.lr))
-        rates.plot(longest.train_iters[: len(longest.lr)], longest.lr, color="0.15", linewidth=1.4)
-        rates.set(xlabel="iteration", ylabel="learning rate", title="learning rate")
-        rates.set_ylim(bottom=0)
-        for axes in (*left, rates):
-            axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-        figure.suptitle(title, fontsize=11)
+    drawn = any(norm > 0 for run in runs for norm in run.grad_norm)  # what diverged at once has none to draw
+    figure, (*left, rates) = panels(2 if drawn else 1, 2, 2.5, PAGE if drawn else COLUMN)
+    for norms in left:
+        gradient_norms(norms, runs, clip)
+    longest = max(runs, key=lambda run: len(run.lr))
+    rates.plot(longest.train_iters[: len(longest.lr)], longest.lr, color="0.15")
+    rates.set(xlabel="iteration", ylabel="learning rate")
+    rates.set_ylim(bottom=0)
+    for axes in (*left, rates):
+        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     return figure
 
 
 def gradient_norms(norms: Axes, runs: Sequence[RunCurve], clip: float | None) -> None:
     """The panel of the gradient norms, of which one at least is above 0."""
     heads = by_head(run for run in runs if run.left_out() is None)
-    for place, (n_head, of) in enumerate(heads.items()):
+    for index, (n_head, of) in enumerate(heads.items()):
         iters, values = curves([run for run in of if run.grad_norm], "train_iters", "grad_norm")
         if not len(iters):
             continue
-        look = style(place, len(heads))
+        looks = style(index, len(heads))
         parts = [smooth(iters, row) for row in values]
         x, rows = parts[0][0], np.array([row for _, row in parts])
-        norms.plot(x, rows.mean(0), **look | {"linewidth": 1.1}, markevery=max(1, len(x) // 8), label=f"H = {n_head}")
+        norms.plot(x, rows.mean(0), **looks, markevery=max(1, len(x) // 8), label=f"H = {n_head}")
         if len(of) > 1:
-            norms.fill_between(x, rows.min(0), rows.max(0), color=look["color"], alpha=0.12, linewidth=0)
+            norms.fill_between(x, rows.min(0), rows.max(0), color=looks["color"], alpha=0.12, linewidth=0)
     for run in runs:
         if run.left_out():
-            norms.plot(run.train_iters[: len(run.grad_norm)], run.grad_norm, ":", color=LEFT_OUT, linewidth=0.9)
+            norms.plot(run.train_iters[: len(run.grad_norm)], run.grad_norm, ":", color=RED, linewidth=0.8)
     if clip:
-        norms.axhline(clip, color="0.3", linewidth=0.9, linestyle=(0, (4, 3)), label=f"clipped above {clip:g}")
-    norms.set(xlabel="iteration", ylabel="gradient norm", yscale="log", title="gradient norm, smoothed")
+        norms.axhline(clip, color="0.3", linewidth=0.8, linestyle=(0, (4, 3)), label=f"clipped above {clip:g}")
+    norms.set(xlabel="iteration", ylabel="gradient norm", yscale="log")
     norms.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     norms.yaxis.set_minor_locator(NullLocator())
     norms.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
     if norms.get_legend_handles_labels()[0]:
-        norms.legend(fontsize=8, ncols=2, handlelength=3.2)
+        norms.legend(ncols=2, handlelength=3.2)
 
 
 def mark_left_out(axes: Axes, runs: Sequence[RunCurve], limits: tuple[float, float] | None) -> None:
@@ -177,17 +167,18 @@ def mark_left_out(axes: Axes, runs: Sequence[RunCurve], limits: tuple[float, flo
             continue
         if limits:
             points = [(i, min(loss, limits[1])) for i, loss in points]
-        axes.plot(*zip(*points, strict=True), ":", color=LEFT_OUT, linewidth=1)
+        axes.plot(*zip(*points, strict=True), ":", color=RED, linewidth=0.9)
         if run.diverged is not None:
-            axes.plot(*points[-1], "x", color=LEFT_OUT, markersize=7, markeredgewidth=1.8)
+            axes.plot(*points[-1], "x", color=RED, markersize=6, markeredgewidth=1.5)
             lost.setdefault(points[-1][0], []).append((points[-1][1], run.name))
     middle = sum(axes.get_xlim()) / 2
-    for place, ends in lost.items():
+    for iteration, ends in lost.items():
         text = f"{ends[0][1] if len(ends) == 1 else f'{len(ends)} runs'} diverged"
-        where = {"xytext": (5 if place < middle else -5, 5), "ha": "left" if place < middle else "right"}
-        axes.annotate(text, (place, max(ends)[0]), textcoords="offset points", fontsize=7.5, color=LEFT_OUT, **where)
+        left = iteration < middle
+        where = {"xytext": (5 if left else -5, 5), "ha": "left" if left else "right"}
+        axes.annotate(text, (iteration, max(ends)[0]), textcoords="offset points", fontsize=6.5, color=RED, **where)
     if any(run.diverged is None for run in runs):
-        axes.plot([], [], ":", color=LEFT_OUT, linewidth=1, label="left out")
+        axes.plot([], [], ":", color=RED, linewidth=0.9, label="left out")
     if limits:
         axes.set_ylim(limits)
     elif axes.get_ylim()[1] > 50:  # nats per token: nothing but divergence goes there
@@ -203,13 +194,13 @@ def smooth(x: np.ndarray, y: np.ndarray, points: int = 60) -> tuple[np.ndarray, 
 def label_ends(axes: Axes, labels: dict[int, tuple[float, float, tuple]]) -> None:
     """Name each line at its right end, moved apart where ends lie close: {n_head: (x, y, colour)}."""
     low, high = axes.get_ylim()
-    gap = (high - low) * 0.055
-    placed: list[float] = []
+    gap = (high - low) * 0.06
+    heights: list[float] = []
     for _, y, _ in sorted(labels.values(), key=lambda label: label[1]):
-        placed.append(max(y, placed[-1] + gap) if placed else y)
-    shift = sum(placed) / len(placed) - sum(y for _, y, _ in labels.values()) / len(labels)
+        heights.append(max(y, heights[-1] + gap) if heights else y)
+    shift = sum(heights) / len(heights) - sum(y for _, y, _ in labels.values()) / len(labels)
     ordered = sorted(labels.items(), key=lambda item: item[1][1])
-    for (n_head, (x, y, color)), target in zip(ordered, placed, strict=True):
+    for (n_head, (x, y, color)), target in zip(ordered, heights, strict=True):
         axes.annotate(
             f"H = {n_head}",
             (x, y),

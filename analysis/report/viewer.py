@@ -1,117 +1,112 @@
-"""What does it look like? Attention patterns of validation passages and sampled text, for one run of every H.
+"""What does it look like? Attention patterns of passages for every run, and text of each H side by side.
 
-Patterns are seen through hooks on the attention modules' point `pattern` and kept as 8 bits a weight, the lower
-triangle alone, so that a page can hold them.
+A pattern is kept as 8 bits a weight, the lower triangle alone, so that a page can hold many. What a run shows is kept
+beside it, as measures are.
 """
 
 import base64
-import logging
-from collections.abc import Sequence
-from dataclasses import asdict, replace
+import re
+from itertools import groupby
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from analysis.runs import RunCurve, Study, by_head
-from data.dataset import Dataset, prepare
-from data.tales import check
+from analysis.measure.measurements import Measurements, Network
+from analysis.measure.texts import CannotMeasure
+from analysis.report.section import Section
 from data.tokenizers import Tokenizer
-from errors import InputError
-from experiment.folder import Experiment, Run
-from experiment.loaded import load_stack
-from machine import pick_device
-from model.generate import generate
+from experiment.loaded import start_tokens
+from experiment.sampling import Sampling
+from experiment.texts import continuations, text_of
 from model.gpt import GPT
 from model.hooks import hook_names, run_with_cache
 
-log = logging.getLogger("headcount")
+VERSION = 1
+PASSAGES, LENGTH = 4, 64
+"""Passages, and tokens of one, at most."""
+NEAR = 256
+"""Tokens within which the start of a document, line or sentence is looked for."""
+SAMPLING = Sampling(num_samples=2, max_new_tokens=120)
+PROMPT_TOKENS = 40
+"""Of the sentence that goes before a sample, at most."""
+PATTERN_BYTES = 1_600_000
+"""All attention patterns of a page."""
 
-PASSAGES = 4
-LENGTH = 64
-"""Tokens of a passage, at most."""
-SAMPLES, SAMPLE_TOKENS, TEMPERATURE, SEED = 2, 120, 0.8, 0
-PROMPT_TOKENS = 12
+SECONDS = 0.02
+"""To look into one head of one run, for the bar."""
+EXPLORER, SAMPLED = "Where does a head look?", "What do they write?"
 
 
-class CannotLook(Exception):
-    """The networks cannot be looked at; the message says why, in words for the report."""
+def work(measurements: Measurements) -> float:
+    """Estimated seconds."""
+    return SECONDS * sum(network.n_head for network in measurements.networks) * measurements.config.n_layer
 
 
-def look(
-    study: Study,
-    experiments: Sequence[Experiment],
-    budget: int,
-    device: str = "auto",
-) -> dict:
-    """Passages, patterns and samples, plain JSON values, of one run of every H: that of the lowest seed of the setting
-    with the lowest mean loss.
+def view_sections(measurements: Measurements, budget: int = PATTERN_BYTES) -> list[Section]:
+    """The explorer of every network's patterns and the samples of the first network of each H.
 
-    Args:
-        experiments: the study's, in the order of study.folders.
-        budget: bytes that the patterns may take, in base64; passages get fewer and shorter to keep to it.
-
-    Returns:
-        passages: [{"tokens": texts}]; runs: [{"n_head", "seed", "name", "patterns": [passage][layer] base64 of the
-        lower triangles of all heads}]; n_layer; sampling: how samples were drawn; samples: see `sampled`.
-
-    Raises:
-        CannotLook: no run is finished, or the corpus or the weights are not here.
+    budget: bytes that the patterns may take, in base64. Raises CannotMeasure where nothing can be shown.
     """
-    curves = chosen(study)
-    if not curves:
-        raise CannotLook("No run is finished yet.")
-    folders = dict(zip(study.folders, experiments, strict=True))
-    runs = [next(run for run in folders[c.experiment].runs if run.name == c.name) for c in curves]
-    config = experiments[0].config
-    try:
-        dataset = prepare(config.data)
-    except InputError as error:
-        raise CannotLook(f"The corpus is not here: {error}.") from None
-    if dataset.hash != experiments[0].environment.get("data_hash"):
-        raise CannotLook(
-            "The corpus is no longer the one that was trained on; put it back to see the networks at work."
-        )
-    limit = min(LENGTH, config.model.block_size)
-    count, length = fit(budget, sum(run.n_head for run in runs) * config.model.n_layer, limit)
-    passages = cut(dataset, count, length)
-    where = pick_device(device)
-    prompts = sample_prompts(dataset, passages)
-    shown = []
-    texts: list[list[list[str]]] = [[] for _ in prompts]  # [prompt][run][sample]
-    for run in runs:
-        log.info(f"attention patterns and samples: {run.name}")
-        model = load(run, experiments[0], where)
-        found = [patterns(model, torch.from_numpy(tokens)) for tokens in passages]
-        packed = [[pack(layer) for layer in of_passage] for of_passage in found]
-        shown.append({"n_head": run.n_head, "seed": run.seed, "name": run.name, "patterns": packed})
-        for of_prompt, (tokens, _) in zip(texts, prompts, strict=True):
-            of_prompt.append(write(model, dataset.tokenizer, tokens))
-    tales = config.data.source == "tales"
-    return {
-        "passages": [{"tokens": token_texts(dataset.tokenizer, tokens)} for tokens in passages],
-        "runs": shown,
-        "n_layer": config.model.n_layer,
-        "sampling": {"temperature": TEMPERATURE, "tokens": SAMPLE_TOKENS},
-        "samples": [sampled(prompt, of_runs, runs, tales) for (_, prompt), of_runs in zip(prompts, texts, strict=True)],
+    layers = measurements.config.n_layer
+    heads = sum(network.n_head for network in measurements.networks) * layers
+    count, length = fit(budget, heads, min(LENGTH, measurements.config.block_size))
+    shown = look(measurements, count, length)
+    if not shown:
+        raise CannotMeasure("they were not looked into yet, and --quick runs no network")
+    names = [{"n_head": n.n_head, "seed": n.seed, "name": n.name} for n in shown]
+    runs = [name | {"patterns": of["patterns"]} for name, of in zip(names, shown.values(), strict=True)]
+    first = next(iter(shown.values()))
+    explorer = {"passages": first["passages"], "runs": runs, "n_layer": layers, "characters": first["characters"]}
+    sampled = list({n.n_head: n for n in reversed(shown)}.values())[::-1]  # the first seed of each H
+    samples = [
+        side_by_side(prompt, [shown[n]["samples"][index] for n in sampled])
+        for index, prompt in enumerate(first["prompts"])
+    ]
+    view = {
+        "samples": samples,
+        "runs": [{"n_head": n.n_head, "name": n.name} for n in sampled],
+        "temperature": SAMPLING.temperature,
+        "tokens": SAMPLING.max_new_tokens,
     }
+    return [Section("explorer", EXPLORER, view=explorer), Section("samples", SAMPLED, view=view)]
 
 
-def chosen(study: Study) -> list[RunCurve]:
-    """The run of the lowest seed of every H, in the setting of learning rate and weight decay with the lowest loss."""
-    groups = study.groups().values()
-    if not groups:
-        return []
-    best = min(groups, key=lambda runs: sum(run.final_loss for run in runs) / len(runs))
-    return [of[0] for of in by_head(best).values()]
+def look(measurements: Measurements, count: int, length: int) -> dict[Network, dict[str, Any]]:
+    """What each network shows: what is kept, and the rest from the networks unless `quick` is set.
 
-
-def load(run: Run, experiment: Experiment, device: torch.device) -> GPT:
-    """The run's newest weights with eager attention, whose pattern can be seen. Raises CannotLook without weights."""
-    try:
-        return load_stack([run], replace(experiment.config.model, attention="eager"), device)
-    except InputError as error:
-        raise CannotLook(f"{error}.") from None
+    passages: token texts; patterns [passage][layer]; prompts; samples [prompt][sample]; characters: whether a token is
+    one. Of runs whose passages are not the same, those of the most count.
+    """
+    settings, networks = {"passages": count, "length": length}, measurements.networks
+    kept = {n: measurements.kept("viewer", n, VERSION, settings) for n in networks if n.run}
+    shown = {network: value for network in kept if (value := kept[network].read())}
+    missing = [network for network in networks if network not in shown]
+    if not missing or measurements.quick:
+        return shown
+    tokenizer = measurements.text.tokenizer
+    passages = cut(measurements.text.stream, tokenizer, count, length)
+    prompts = [start_tokens(tokenizer, measurements.text.experiment), sentence(tokenizer, passages[0])]
+    of_all = {
+        "passages": [token_texts(tokenizer, tokens) for tokens in passages],
+        "prompts": ["", plain_text(tokenizer, prompts[1])],
+        "characters": tokenizer.vocab_size < 1000 and all(len(t) <= 1 for t in token_texts(tokenizer, passages[0])),
+    }
+    for _, group in groupby(missing, lambda n: n.n_head):
+        stack = list(group)
+        model = measurements.load(stack, "eager")
+        found = [patterns(model, torch.from_numpy(tokens)) for tokens in passages]  # [passage][layer] (R, H, T, T)
+        texts = [write(model, tokenizer, prompt) for prompt in prompts]  # [prompt][run][sample]
+        for index, network in enumerate(stack):
+            shown[network] = of_all | {
+                "patterns": [[pack(layer[index]) for layer in of_passage] for of_passage in found],
+                "samples": [of_prompt[index] for of_prompt in texts],
+            }
+            if network in kept:
+                kept[network].write(shown[network])
+            measurements.progress(SECONDS * network.n_head * measurements.config.n_layer)
+    return {network: shown[network] for network in networks}
 
 
 def fit(budget: int, heads: int, limit: int) -> tuple[int, int]:
@@ -119,38 +114,58 @@ def fit(budget: int, heads: int, limit: int) -> tuple[int, int]:
 
     Full length and fewer passages first, down to two; then shorter ones, down to 8 tokens, then one.
     """
-    for count, length in [
-        *((count, limit) for count in range(PASSAGES, 1, -1)),
-        *((2, length) for length in range(limit, 7, -1)),
-    ]:
+    options = [(count, limit) for count in range(PASSAGES, 1, -1)] + [(2, length) for length in range(limit, 7, -1)]
+    for count, length in options:
         if count * heads * (length * (length + 1) // 2) * 4 / 3 <= budget:
             return count, length
     return 1, min(limit, 8)
 
 
-def cut(dataset: Dataset, count: int, length: int) -> list[np.ndarray]:
-    """`count` passages (length,), int64, spread evenly over the validation split; documents' starts where there are.
+def cut(stream: np.ndarray, tokenizer: Tokenizer, count: int, length: int) -> list[np.ndarray]:
+    """`count` passages (length,), int64, spread evenly over a text's tokens, each from the start of something.
 
-    A split shorter than that gives fewer.
+    A text shorter than that gives fewer.
     """
-    tokens, eot = np.asarray(dataset.val), dataset.tokenizer.eot
-    last = len(tokens) - length
+    last = len(stream) - length
     if last < 0:
-        return [tokens.astype(np.int64)]
-    starts = np.arange(last + 1)
-    if eot is not None:
-        at_start = np.flatnonzero(tokens[: last + 1] == eot)
-        starts = at_start if len(at_start) else starts
-    places = sorted({int(starts[len(starts) * i // count]) for i in range(count)})
-    return [tokens[place : place + length].astype(np.int64) for place in places]
+        return [np.asarray(stream).astype(np.int64)]
+    begins = sorted({begin(stream, tokenizer, last * index // count, last) for index in range(count)})
+    return [np.asarray(stream[at : at + length]).astype(np.int64) for at in begins]
 
 
-@torch.no_grad()
+def begin(stream: np.ndarray, tokenizer: Tokenizer, at: int, last: int) -> int:
+    """The first start of a document, else of a line, else of a sentence near `at`, and no later than `last`."""
+    before = max(0, at - 2)
+    tokens = np.asarray(stream[before : min(last, at + NEAR) + 1])
+    documents = np.flatnonzero(tokens == tokenizer.eot) if tokenizer.eot is not None else []
+    if len(documents):
+        return before + int(documents[0])
+    texts = token_texts(tokenizer, tokens)
+    for ending in (r"\n\s*$", r"[.!?][\"')]*\s*$"):
+        text = ""
+        for index, token in enumerate(texts):
+            if before + index >= at and token.strip() and re.search(ending, text):
+                return before + index
+            text = (text + token)[-8:]
+    return at
+
+
+def sentence(tokenizer: Tokenizer, passage: np.ndarray) -> list[int]:
+    """The passage's first sentence, or what of it is whole words within PROMPT_TOKENS."""
+    tokens = passage[: PROMPT_TOKENS + 1].tolist()
+    texts = token_texts(tokenizer, tokens)
+    ends = [i + 1 for i, text in enumerate(texts) if re.search(r"[.!?]\s*$|\n", text) and i > 1]
+    words = [i for i, text in enumerate(texts) if i > 1 and text[:1].isspace()]
+    return tokens[: (ends or words[-1:] or [len(tokens)])[0]]
+
+
 def patterns(model: GPT, tokens: Tensor) -> list[Tensor]:
-    """Attention of every layer of a model of one run on tokens (T,): (H, T, T) each, on the CPU."""
+    """Attention of every layer of a model of R runs of one H on tokens (T,): (R, H, T, T) each, on the CPU."""
     names = hook_names(model, ["pattern"])
-    seen = run_with_cache(model, tokens.to(model.wte.weight.device)[None, None], names)[1]
-    return [seen[name][0, 0].float().cpu() for name in names]
+    with torch.no_grad():
+        batch = tokens.to(model.wte.weight.device).expand(len(model.n_head), 1, -1)
+        seen = run_with_cache(model, batch, names)[1]
+    return [seen[name][:, 0].float().cpu() for name in names]
 
 
 def pack(pattern: Tensor) -> str:
@@ -160,39 +175,32 @@ def pack(pattern: Tensor) -> str:
     return base64.b64encode(bytes_.numpy().tobytes()).decode("ascii")
 
 
-def token_texts(tokenizer: Tokenizer, tokens: np.ndarray) -> list[str]:
+def token_texts(tokenizer: Tokenizer, tokens: np.ndarray | list[int]) -> list[str]:
     """Each token's own text; end-of-text is the empty string."""
-    return ["" if token == tokenizer.eot else tokenizer.decode([token]) for token in tokens.tolist()]
+    return ["" if token == tokenizer.eot else tokenizer.decode([token]) for token in map(int, tokens)]
 
 
-def sample_prompts(dataset: Dataset, passages: Sequence[np.ndarray]) -> list[tuple[list[int], str]]:
-    """Two prompts as (tokens, text): a document's start, where that is a token, and the first words of a passage."""
-    eot, decode = dataset.tokenizer.eot, dataset.tokenizer.decode
-    prompts = [] if eot is None else [([eot], "")]
-    for passage in passages[:: max(1, len(passages) - 1)][::-1]:
-        tokens = passage[: PROMPT_TOKENS + (passage[0] == eot)].tolist()
-        prompts.append((tokens, decode([token for token in tokens if token != eot])))
-    return prompts[:2]
+def plain_text(tokenizer: Tokenizer, tokens: list[int]) -> str:
+    return tokenizer.decode([token for token in tokens if token != tokenizer.eot])
 
 
-def write(model: GPT, tokenizer: Tokenizer, prompt: list[int]) -> list[str]:
-    """Samples after the prompt, up to the end of the text."""
-    drawn = generate(
-        model, prompt, SAMPLES, SAMPLE_TOKENS, seed=SEED, temperature=TEMPERATURE, stop=tokenizer.eot
-    )  # (1, SAMPLES, ≤ SAMPLE_TOKENS)
-    texts = [
-        sample[: sample.index(tokenizer.eot)] if tokenizer.eot in sample else sample for sample in drawn[0].tolist()
-    ]
-    return [tokenizer.decode(text) for text in texts]
+def write(model: GPT, tokenizer: Tokenizer, prompt: list[int]) -> list[list[str]]:
+    """Each run's samples after the prompt, as sample.py's."""
+    drawn = continuations(model, tokenizer, prompt, SAMPLING)
+    return [[text_of(tokenizer, sample) for sample in of_run] for of_run in drawn]
 
 
-def sampled(prompt: str, texts: list[list[str]], runs: Sequence[Run], tales: bool) -> dict:
-    """One prompt's samples: texts[run][sample]; for tales with the relations kept and broken in all of a run's."""
+def side_by_side(prompt: str, texts: list[list[str]]) -> dict:
+    """A prompt's samples, texts[run][sample], as rows of cells (what all share, the first word that differs, the rest).
+
+    Where all are the same, the word and the rest are empty.
+    """
     rows = []
-    for run, of_run in zip(runs, texts, strict=True):
-        row = {"n_head": run.n_head, "name": run.name, "texts": of_run}
-        if tales:
-            counts = [asdict(check(prompt + text)) for text in of_run]
-            row |= {kind: sum(sum(c[kind].values()) for c in counts) for kind in ("kept", "broken")}
-        rows.append(row)
-    return {"prompt": prompt, "runs": rows}
+    for sample in zip(*texts, strict=True):
+        words = [re.findall(r"\s*\S+|\s+$", text) for text in sample]
+        same = len(words[0]) * (len(words) == 1)
+        while all(len(of) > same for of in words) and len({of[same] for of in words}) == 1:
+            same += 1
+        cells = [("".join(of[:same]), of[same : same + 1], "".join(of[same + 1 :])) for of in words]
+        rows.append([(start, "".join(word), rest) for start, word, rest in cells])
+    return {"prompt": prompt, "rows": rows}

@@ -5,25 +5,24 @@ import math
 import pytest
 
 from analysis.report.curves import loss_curves, training_curves
-from analysis.report.figures import curves, loss_by_heads, relation_loss_by_heads, save, style
+from analysis.report.figures import by_head_panels, curves, render, style
+from analysis.report.loss import loss_by_heads
+from analysis.report.section import Picture
 from tests.analysis.synthetic import run, sweep
 
 
 def figures(runs):
-    drawn = [loss_curves(runs, "x"), training_curves(runs, "x", 1.0), loss_by_heads(runs, "x")]
-    return drawn + ([relation_loss_by_heads(runs, "x")] if all(r.relations for r in runs) else [])
+    of = {h: {r.seed: r.final_loss for r in runs if r.n_head == h} for h in {r.n_head for r in runs}}
+    return [loss_curves(runs), training_curves(runs, 1.0), loss_by_heads(runs), by_head_panels({"a": of, "b": of})]
 
 
-def test_the_same_data_give_the_same_svg_and_nothing_else_is_left(tmp_path):
-    for kind in ("svg", "png"):
-        for time in ("first", "again"):
-            for number, figure in enumerate(figures(sweep({1: 0.2, 4: 0, 8: 0.01}))):
-                save(figure, tmp_path / time / f"{number}.{kind}")
-    for number in range(4):
-        first, again = ((tmp_path / time / f"{number}.svg").read_bytes() for time in ("first", "again"))
-        assert first == again
-        assert (tmp_path / "first" / f"{number}.png").read_bytes().startswith(b"\x89PNG")
-    assert len(list((tmp_path / "first").iterdir())) == 8
+def test_the_same_data_give_the_same_files_at_a_papers_width():
+    for number in (1, 2):
+        picture = Picture("x", "a title", "", lambda number=number: figures(sweep({1: 0.2, 4: 0}))[number])
+        first, again = render(picture), render(picture)
+        assert {kind: first[kind] == again[kind] for kind in first} == {"svg": True, "pdf": True, "png": True}
+        width = int.from_bytes(first["png"][16:20])  # of the PNG's header
+        assert width == 2100  # 7 inches at 300 dpi
 
 
 @pytest.mark.parametrize(
@@ -42,7 +41,7 @@ def test_sparse_data_are_drawn(runs):
 
 
 def test_the_difference_panel_shows_the_mean_over_common_seeds():
-    figure = loss_by_heads(sweep({4: 0, 1: 0.2}), "x")
+    figure = loss_by_heads(sweep({4: 0, 1: 0.2}))
     _, panel = figure.axes
     (means,) = [c.lines[0] for c in panel.containers]
     assert list(means.get_xdata()) == [1]
@@ -66,13 +65,13 @@ def test_a_setting_whose_runs_all_diverged_is_drawn_where_they_did_and_without_a
     """Losses of 1e9 would flatten all else, and the frozen run's later measurements are not where it diverged."""
     lost = {"diverged": 100, "val_loss": [6.2, math.nan, 7e9], "train_loss": [6.0] * 9 + [5e8] + [7e9] * 10}
     runs = [run(1, seed, 0.0, **lost | {"grad_norm": [0.0] * 20}) for seed in range(2)]
-    figure = loss_curves(runs, "x")
+    figure = loss_curves(runs)
     (axes,) = figure.axes
     assert axes.get_yscale() == "log"
     crosses = [line for line in axes.lines if line.get_marker() == "x"]
     assert [line.get_xdata()[0] for line in crosses] == [100, 100]
     assert [text.get_text() for text in axes.texts] == ["2 runs diverged"]
-    norms = training_curves(runs, "x", 1.0)
+    norms = training_curves(runs, 1.0)
     assert [axes.get_ylabel() for axes in norms.axes] == ["learning rate"]
     for drawn in (figure, norms):
         drawn.draw_without_rendering()
@@ -80,5 +79,5 @@ def test_a_setting_whose_runs_all_diverged_is_drawn_where_they_did_and_without_a
 
 def test_an_unfinished_run_is_one_line_through_its_validation_losses():
     """Training and validation losses joined in one line are a saw."""
-    (axes,) = loss_curves([run(1, 0, 2.0, finished=False)], "x").axes
+    (axes,) = loss_curves([run(1, 0, 2.0, finished=False)]).axes
     assert axes.lines[0].get_ydata().tolist() == [6.2, 3.0, 2.0]

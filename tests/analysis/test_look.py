@@ -2,23 +2,46 @@
 
 import base64
 import math
+import shutil
 
 import numpy as np
 import pytest
 import torch
 
-from analysis.collect import collect
-from analysis.report.viewer import LENGTH, PASSAGES, CannotLook, cut, fit, look, pack
+from analysis.measure.measurements import Measurements
+from analysis.measure.texts import CannotMeasure
+from analysis.report.viewer import (
+    LENGTH,
+    PASSAGES,
+    SAMPLING,
+    cut,
+    fit,
+    pack,
+    sentence,
+    side_by_side,
+    view_sections,
+)
 from data.dataset import prepare
+from data.tokenizers import CharTokenizer
+from experiment.folder import Experiment
 from experiment.loaded import Runs, load_stack
 from experiment.samples import Samples
-from experiment.sampling import Sampling
 
 
 @pytest.fixture(scope="module")
-def seen(trained):
-    (study,), _ = collect([trained.path])
-    return look(study, [trained], 10**6, "cpu")
+def folder(trained, tmp_path_factory):
+    return Experiment.open(shutil.copytree(trained.path, tmp_path_factory.mktemp("viewed") / "small"))
+
+
+@pytest.fixture(scope="module")
+def views(folder):
+    """What the explorer and the samples show."""
+    return [section.view for section in view_sections(Measurements.of_runs(folder, folder.runs, "cpu"))]
+
+
+@pytest.fixture(scope="module")
+def seen(views):
+    return views[0]
 
 
 def unpack(text: str, heads: int, length: int) -> np.ndarray:
@@ -32,8 +55,9 @@ def unpack(text: str, heads: int, length: int) -> np.ndarray:
 
 def test_patterns_are_the_softmax_of_the_networks_own_queries_and_keys(trained, seen):
     """Independent reference: q and k taken from c_attn's output, softmax written out."""
-    tokens = cut(prepare(trained.config.data), PASSAGES, trained.config.model.block_size)[1]
-    for shown, run in zip(seen["runs"], (trained.runs[0], trained.runs[2]), strict=True):
+    data = prepare(trained.config.data)
+    tokens = cut(data.val, data.tokenizer, PASSAGES, trained.config.model.block_size)[1]
+    for shown, run in zip(seen["runs"], trained.runs, strict=True):
         assert (shown["name"], shown["n_head"]) == (run.name, run.n_head)
         model = load_stack([run], trained.config.model, torch.device("cpu"))
         attention = model.h[0].attn
@@ -49,20 +73,42 @@ def test_patterns_are_the_softmax_of_the_networks_own_queries_and_keys(trained, 
 
 
 def test_tokens_of_a_passage_are_its_text(trained, seen):
-    tokenizer = prepare(trained.config.data).tokenizer
-    for passage, tokens in zip(seen["passages"], cut(prepare(trained.config.data), PASSAGES, 32), strict=True):
-        assert tokens[0] == tokenizer.eot  # a passage begins where a document does
-        assert "".join(passage["tokens"]) == tokenizer.decode([t for t in tokens if t != tokenizer.eot])
+    data = prepare(trained.config.data)
+    for passage, tokens in zip(seen["passages"], cut(data.val, data.tokenizer, PASSAGES, 32), strict=True):
+        assert tokens[0] == data.tokenizer.eot  # a passage begins where a document does
+        assert "".join(passage) == data.tokenizer.decode([t for t in tokens if t != data.tokenizer.eot])
 
 
-def test_samples_are_those_of_sample_py(trained, seen):
+def test_passages_begin_at_a_line_or_else_a_sentence_and_prompts_end_with_one():
+    for text, begins in (
+        ("one two three\nfour five\n" * 99, ("one", "four")),
+        ("One two. Three! " * 99, ("One", "Three")),
+    ):
+        tokenizer = CharTokenizer("".join(sorted(set(text))), False)
+        stream = np.array(tokenizer.encode(text))
+        passages = cut(stream, tokenizer, 4, 32)
+        assert len(passages) == 4
+        for passage in passages[1:]:
+            assert tokenizer.decode(passage.tolist()).startswith(begins)
+        assert tokenizer.decode(sentence(tokenizer, passages[1])).rstrip().endswith(("three", "five", ".", "!"))
+    words = np.array(tokenizer.encode("One two Three " * 9))
+    assert tokenizer.decode(sentence(tokenizer, words)).endswith(("One", "two", "Three"))
+
+
+def test_samples_are_those_of_sample_py(trained, views):
     """Same prompt, seed and settings: the very texts that sample.py prints for each H."""
-    settings = Sampling(2, seen["sampling"]["tokens"], temperature=seen["sampling"]["temperature"])
-    drawn = Samples.draw(Runs.open(trained.path, "cpu").best(), None, settings)
-    shown = [[text.removesuffix("\ufffd") for text in run["texts"]] for run in seen["samples"][0]["runs"]]
-    assert shown == drawn.texts
-    assert seen["samples"][0]["prompt"] == ""
-    assert seen["samples"][1]["prompt"]
+    drawn = Samples.draw(Runs.open(trained.path, "cpu").best(), None, SAMPLING)
+    first, second = views[1]["samples"]
+    assert [["".join(cell) for cell in column] for column in zip(*first["rows"], strict=True)] == drawn.texts
+    assert first["prompt"] == ""
+    assert second["prompt"]
+
+
+def test_the_first_word_that_differs_is_found():
+    rows = side_by_side("", [["Once upon a time"], ["Once upon the hill"], ["Once upon"]])["rows"]
+    assert rows == [[("Once upon", " a", " time"), ("Once upon", " the", " hill"), ("Once upon", "", "")]]
+    assert side_by_side("", [["a b"], ["a b"]])["rows"] == [[("a b", "", ""), ("a b", "", "")]]
+    assert side_by_side("", [["a b"]])["rows"] == [[("a b", "", "")]]
 
 
 @pytest.mark.parametrize(("heads", "limit"), [(2, 8), (62, 64), (31 * 4, 64), (60 * 6, 64), (200 * 12, 64)])
@@ -78,12 +124,9 @@ def test_packing_keeps_the_ends_of_the_scale():
     assert list(base64.b64decode(pack(pattern))) == [255, 64, 191]
 
 
-def test_no_weights_and_another_corpus_are_said(trained, monkeypatch):
-    (study,), _ = collect([trained.path])
-    monkeypatch.setattr("experiment.checkpoint.load_weights", lambda run, iteration: None)
-    with pytest.raises(CannotLook, match="not trained yet"):
-        look(study, [trained], 10**6, "cpu")
-    (study,), _ = collect([trained.path])
-    monkeypatch.setattr("analysis.report.viewer.prepare", lambda config: type("Other", (), {"hash": "0"}))
-    with pytest.raises(CannotLook, match="no longer the one"):
-        look(study, [trained], 10**6, "cpu")
+def test_what_was_looked_into_is_shown_without_networks_and_what_was_not_is_said(folder, seen, monkeypatch):
+    monkeypatch.setattr("analysis.measure.texts.prepare", None)  # neither networks nor the corpus are needed
+    again = view_sections(Measurements.of_runs(folder, folder.runs, "cpu", quick=True))
+    assert again[0].view == seen
+    with pytest.raises(CannotMeasure, match="--quick runs no network"):
+        view_sections(Measurements.of_runs(folder, folder.runs, "cpu", quick=True), 100)

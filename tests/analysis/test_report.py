@@ -6,12 +6,14 @@ import re
 
 import pytest
 
-from analysis.report.html import whole
 from analysis.report.loss import loss_section
-from analysis.report.terminal import report_text, table
+from analysis.report.page import whole
+from analysis.report.section import Part
+from analysis.report.terminal import report_text
 from analysis.runs import Study
 from analysis.summary import summarize
 from errors import InputError
+from terminal import table
 from tests.analysis.synthetic import run, sweep
 
 
@@ -101,26 +103,18 @@ def test_the_summary_is_json_even_after_a_loss_that_was_not_finite():
     json.dumps(summary, allow_nan=False)
 
 
-def report(*studies, notes=()):
-    return {"notes": list(notes), "studies": [summarize(s) for s in studies]}
-
-
 @pytest.mark.parametrize("width", [100, 72, 40])
 def test_the_terminal_text_fits_the_window_and_loses_no_column(width):
-    text = report_text(report(study(sweep({4: 0, 1: 0.2, 16: 0.01}), notes=["a note " * 20])), width)
+    runs = sweep({4: 0, 1: 0.2, 16: 0.01})
+    sections = [loss_section(study(runs), runs, "x", None)]
+    text = report_text([Part("x", "x: D = 128", ["H = 4 is best. " * 9], [], sections)], ["a note " * 20], width)
     assert max(map(len, text.splitlines())) <= width
-    for heading in ("d_h", "95 % CI", "bits/byte", "perplexity", "p (Holm)", "told apart", "local", "long-range"):
+    for heading in ("d_h", "95 % CI", "bits/byte", "perplexity", "p (Holm)", "differs"):
         assert heading in text
 
 
 def test_a_folded_table_repeats_its_first_column():
-    assert table(["H", "abc", "def"], [["1", "x", "y"]], 8) == "H  abc\n─  ───\n1    x\n\nH  def\n─  ───\n1    y"
-
-
-def test_an_experiment_with_no_finished_run_says_so():
-    text = report_text(report(study(sweep({4: 0}, finished=False), notes=["runs/x: left out"])), 100)
-    assert "No finished run yet" in text
-    assert "left out" in text
+    assert table(["H", "abc", "def"], [["1", "x", "y"]], 8) == "H  abc\n1    x\n\nH  def\n1    y"
 
 
 def test_a_line_end_parts_no_number_from_its_unit_and_text_stays_text():

@@ -65,7 +65,10 @@ def report(tmp_path_factory):
     )
     experiment = train_experiment(config, folder / "small", "cpu")
     diverge(experiment.runs[-1], 50)
-    assert guard("compare.py", main, [str(folder / "small"), "--out", str(folder / "<b>out")]) == 0
+    with pytest.MonkeyPatch.context() as patch:  # the page needs figures, not good ones
+        patch.setattr("analysis.measure.cost.ROUNDS", 1)
+        patch.setattr("analysis.measure.cost.SECONDS", 0)
+        assert guard("compare.py", main, [str(folder / "small"), "--out", str(folder / "<b>out")]) == 0
     return folder / "<b>out" / "report.html"
 
 
@@ -113,9 +116,9 @@ def test_text_of_the_corpus_stays_text(page):
     told = page.run(
         "[...document.querySelectorAll('.passage .token > :first-child')].map((e) => e.textContent).join('')"
     )
-    assert told.replace("⏎", "\n") == "".join(passages[0]["tokens"])
-    assert "".join(passages[0]["tokens"]) in HOSTILE * 3
-    prompts = texts(page, "#samples-1 q")
+    assert told.replace("⏎", "\n") == "".join(passages[0])
+    assert "".join(passages[0]) in HOSTILE * 3
+    prompts = [text for text in texts(page, ".samples .prompt") if text]
     assert prompts
     assert all(prompt in HOSTILE * 3 for prompt in prompts)
     assert "<b>out" in page.run("document.querySelector('footer').textContent")
@@ -175,13 +178,40 @@ def test_mouse_and_keyboard_choose_the_token_and_its_numbers_are_the_patterns(pa
     page.run("document.querySelector('.passage').focus()")
     page.press("ArrowRight")
     assert page.run("document.querySelector('.token.query').dataset.place") == "10"
-    pattern = base64.b64decode(data["runs"][1]["patterns"][0][0])  # H = 2, passage 1, layer 1
+    of = next(run for run in data["runs"] if run["n_head"] == 2)
+    pattern = base64.b64decode(of["patterns"][0][0])  # passage 1, layer 1
     row = [byte / 255 for byte in pattern[len(pattern) // 2 :][55:66]]  # head 2, token 11
     assert max(row) > 1.5 * min(row)  # not all alike
     assert sum(row) == pytest.approx(1, abs=0.03)
     numbers = [int(text or 0) for text in texts(page, ".share")]
     assert numbers[:11] == [round(100 * p) if p >= 0.015 else 0 for p in row]
     assert not any(numbers[11:])  # a head cannot look ahead
+
+
+def test_any_seed_and_two_heads_beside_each_other_are_seen(page):
+    before = shown(page)
+    choose(page, "seed", 1)
+    assert "seed 1" in shown(page)[0]
+    assert shown(page)[2] != before[2]
+    choose(page, "two", 1)
+    assert len(texts(page, ".view .passage")) == 2
+    page.hover(".token[data-place='5']")
+    assert page.run("[...document.querySelectorAll('.token.query')].map((e) => e.dataset.place)") == ["5", "5"]
+    choose(page, "run", 4)  # H = 2 on the right
+    assert ["H = 2" in text for text in texts(page, ".told")] == [True, True]
+    choose(page, "run", 5)
+    assert ["H = 8" in text for text in texts(page, ".told")] == [False, True]
+    assert page.errors == []
+
+
+def test_characters_stand_in_columns_and_no_share_runs_into_the_next(page):
+    """Every number fits the width of its token, which is one character wide."""
+    assert page.run("getComputedStyle(document.querySelector('.passage')).fontFamily").startswith("ui-monospace")
+    page.run("document.querySelectorAll('.share').forEach((e) => { e.textContent = '100'; })")
+    assert (
+        page.run("[...document.querySelectorAll('.token')].filter((e) => e.scrollWidth > e.offsetWidth + 1).length")
+        == 0
+    )
 
 
 def test_a_table_is_copied_as_csv(page):

@@ -1,0 +1,172 @@
+"""For which relations do heads matter? Loss, forced choices and sampled text by relation and H, for tales."""
+
+from collections.abc import Mapping, Sequence
+
+from matplotlib.figure import Figure
+
+from analysis.measure.relations import PAIRS, SAMPLE_TOKENS, SAMPLES
+from analysis.report.figures import by_head_panels
+from analysis.report.section import Picture, Section, Table
+from analysis.report.words import interval, number, p_only, p_text, plain, plus_minus, signed
+from analysis.runs import RunCurve, by_head, relation_names
+from analysis.statistics import Comparison, compare_together, estimate, lowest
+from analysis.summary import difference_row, final_losses
+
+TITLE = "For which relations?"
+Losses = Mapping[str, Mapping[int, Mapping[int, float]]]
+"""{relation: {n_head: {seed: value}}}."""
+Results = Mapping[int, Mapping[int, dict]]
+"""{n_head: {seed: {"choice": {relation: share}, "kept": {relation: count}, "broken": …}}}."""
+
+
+def relation_section(
+    runs: Sequence[RunCurve], results: Results | None, title: str, reference: int | None = None
+) -> Section | None:
+    """runs: one group. results: None where networks were not run. None where the runs measured no relation.
+
+    reference: a head count named beforehand, or None for that of the lowest mean final loss.
+    """
+    names = relation_names(runs)
+    if not names:
+        return None
+    heads = by_head(runs)
+    losses = {n: {h: {r.seed: r.relations[n][-1] for r in of} for h, of in heads.items()} for n in names}
+    shown = {plain(n): of for n, of in losses.items()}
+    caption = "Final validation loss (nats per token) on the words that each kind of relation decides, against H."
+    pictures = [Picture("relation-losses", title, f"{caption} Scales differ.", lambda: by_head_panels(shown, 2))]
+    tables = [relation_table("relation-losses", caption, losses, brief=True)]
+    text, data = [loss_text(losses)], {"loss": losses}
+    if len(heads) > 1 and reference in {None, *heads}:
+        base = lowest(final_losses(heads)) if reference is None else reference
+        compared = compare_together(losses, base, reference is None)
+        text.append(difference_text(compared))
+        if any(d.estimate for c in compared.values() for d in c.differences):
+            pictures.append(difference_picture(losses, base, title))
+        tables.append(difference_table(compared))
+        rows = {n: [difference_row(c, d) for d in c.differences] for n, c in compared.items()}
+        data |= {"reference": base, "comparisons": compared[names[0]].family, "differences": rows}
+    if results:
+        choice = {n: {h: {s: f["choice"][n] for s, f in of.items()} for h, of in results.items()} for n in names}
+        data |= {"choice": choice, "sampled": {h: dict(of) for h, of in results.items()}}
+        caption = "Share of forced choices that a model gets right, against H; guessing gets one half."
+        rights = {f"{plain(n)}: right choices": of for n, of in choice.items()}
+        levels = dict.fromkeys(rights, 0.5)
+        picture = Picture("choices", title, caption, lambda: by_head_panels(rights, 2, levels, "guessing"))
+        pictures.append(picture)
+        tables += [relation_table("choices", caption, choice), sampled_table(results, names)]
+        text.append(
+            f"Forced choice: of two continuations of a story, one of which keeps the relation, which does the model "
+            f"find likelier? {PAIRS} pairs of each relation from stories in no corpus, the same for every run. Sampled "
+            f"text: {SAMPLES} texts of at most {SAMPLE_TOKENS} tokens a run at temperature 1, the same random numbers "
+            "for every run; a checker counts the places where a relation is kept or broken. Seeds are few and such "
+            "counts small: intervals over seeds say how far to trust them."
+        )
+    return Section("relations", TITLE, text, pictures, tables, data)
+
+
+def loss_text(losses: Losses) -> str:
+    """Where the means differ most between head counts."""
+    means = {n: {h: estimate(list(of.values())).mean for h, of in heads.items()} for n, heads in losses.items()}
+    name = max(means, key=lambda n: max(means[n].values()) - min(means[n].values()))
+    low, high = (choose(means[name], key=means[name].get) for choose in (min, max))
+    if means[name][low] == means[name][high]:
+        return "The loss on every relation is the same for every H."
+    return (
+        f"Mean losses differ most between head counts on {plain(name)} words: {number(means[name][low])} nats per "
+        f"token at H = {low} and {number(means[name][high])} at H = {high}."
+    )
+
+
+def difference_text(compared: Mapping[str, Comparison]) -> str:
+    """On which relations which head counts differ from the reference; no more than the tests allow."""
+    first = next(iter(compared.values()))
+    if not first.family:
+        return "With fewer than two common seeds no relation can be tested."
+    told = []
+    for name, comparison in compared.items():
+        for side, sign in (("worse", 1), ("better", -1)):
+            sure = [d for d in comparison.differences if d.different and d.estimate.mean * sign > 0]
+            if sure:
+                head, *others = [f"H = {d.n_head} by {abs(d.estimate.mean):.4f} ({p_text(d.p_holm)})" for d in sure]
+                words = [head.replace(" by", f" is {side} by", 1), *others]
+                told.append(f"on {plain(name)} words {', '.join(words)}")
+    pairs = "every pair of head counts of every relation" if first.chosen_by_data else "every relation and head count"
+    found = "; ".join(told) if told else "on no relation does a head count differ significantly from it"
+    return (
+        f"Compared with H = {first.reference} within a seed (paired t-test, corrected by Holm's method for all "
+        f"{first.family} tests: {pairs}): {found}."
+    )
+
+
+def difference_picture(losses: Losses, base: int, title: str) -> Picture:
+    """Differences to the reference within each seed, a panel a relation."""
+    shown = {}
+    for name, of_heads in losses.items():
+        at_base = of_heads[base]
+        within = {h: {s: of[s] - at_base[s] for s in of if s in at_base} for h, of in of_heads.items() if h != base}
+        shown[plain(name)] = {h: of for h, of in within.items() if of}
+    caption = (
+        f"Loss − loss at H = {base} (nats per token) within each seed, by relation; above 0 is worse. Each interval is "
+        "of its pair alone; what the tests say of all together is in the text and the table. Scales differ."
+    )
+
+    def draw() -> Figure:
+        return by_head_panels(shown, 2, dict.fromkeys(shown, 0.0), f"as H = {base}")
+
+    return Picture("relation-differences", title, caption, draw)
+
+
+def difference_table(compared: Mapping[str, Comparison]) -> Table:
+    """A row for each relation and head count but the reference."""
+    first = next(iter(compared.values()))
+    rows = []
+    for name, comparison in compared.items():
+        for d in comparison.differences:
+            mean, half = (d.estimate.mean, d.estimate.half_width()) if d.estimate else (None, None)
+            row = [plain(name), str(d.n_head), str(len(d.seeds)), signed(mean), interval(mean, half, sign="+")]
+            row += [p_only(d.estimate and d.estimate.p_value), p_only(d.p_holm)]
+            rows.append([*row, "–" if d.p_holm is None else "yes" if d.different else "no"])
+    head = ["relation", "H", "seeds", f"loss − loss at H = {first.reference}", "95 % CI of this pair", "p"]
+    head += [f"p (Holm, {first.family} tests)" if first.family else "p (Holm)", "differs"]
+    caption = "Differences in final validation loss by relation (nats per token), paired by seed; positive is worse."
+    return Table("relation-differences", caption, head, rows)
+
+
+def relation_table(id: str, caption: str, values: Losses, brief: bool = False) -> Table:
+    """A row an H, two columns a relation: mean ± standard deviation over seeds, 95 % t interval."""
+    head, rows = ["H", "seeds"], []
+    for name in values:
+        head += [plain(name), f"95 % CI of {plain(name)}"]
+    for h, of in next(iter(values.values())).items():
+        row = [str(h), str(len(of))]
+        for of_heads in values.values():
+            e = estimate(list(of_heads[h].values()))
+            row += [plus_minus(e.mean, e.standard_deviation), interval(e.mean, e.half_width())]
+        rows.append(row)
+    return Table(id, caption, head, rows, ["H", *map(plain, values)] if brief else None)
+
+
+def sampled_table(results: Results, names: Sequence[str]) -> Table:
+    """Kept and broken over all seeds of an H, and the share kept with its interval over seeds."""
+    head, rows = ["H"], []
+    for name in names:
+        head += [f"{plain(name)}, kept / broken", f"share kept of {plain(name)}, 95 % CI over seeds"]
+    for h, of in results.items():
+        row = [str(h)]
+        for name in names:
+            counts = [(found["kept"][name], found["broken"][name]) for found in of.values()]
+            kept, broken = map(sum, zip(*counts, strict=True))
+            shares = [k / (k + b) for k, b in counts if k + b]
+            row += [f"{kept} / {broken}", share(shares)]
+        rows.append(row)
+    return Table("sampled", "Relations kept and broken in sampled text, all seeds of an H.", head, rows)
+
+
+def share(values: list[float]) -> str:
+    """The mean of shares and its interval within 0 and 1."""
+    if not values:
+        return "–"
+    e = estimate(values)
+    if (half := e.half_width()) is None:
+        return f"{e.mean:.2f}"
+    return f"{e.mean:.2f} ({max(0.0, e.mean - half):.2f} … {min(1.0, e.mean + half):.2f})"

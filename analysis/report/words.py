@@ -1,0 +1,54 @@
+"""Numbers as a reader meets them, the same in tables, sentences and figures: one minus sign, and a dash for none."""
+
+import math
+from collections.abc import Sequence
+
+
+def number(value: float | None, digits: int = 4, sign: str = "") -> str:
+    """A number with so many decimals; sign: "+" to show that of a positive one too."""
+    if value is None or not math.isfinite(value):
+        return "–"
+    text = f"{value:{sign}.{digits}f}"
+    return text.replace("-", "−" if float(text) else "")
+
+
+def signed(value: float | None, digits: int = 4) -> str:
+    return number(value, digits, "+")
+
+
+def plus_minus(mean: float | None, deviation: float | None, digits: int = 4) -> str:
+    return number(mean, digits) + ("" if deviation is None else f" ± {number(deviation, digits)}")
+
+
+def interval(mean: float | None, half_width: float | None, digits: int = 4, sign: str = "") -> str:
+    """From the lower to the upper end."""
+    if mean is None or half_width is None:
+        return "–"
+    return f"{number(mean - half_width, digits, sign)} … {number(mean + half_width, digits, sign)}"
+
+
+def size(value: float) -> str:
+    """Four decimals, or two digits of what is too small for them."""
+    return f"{value:.4f}" if value == 0 or value >= 0.001 else f"{value:.2g}"
+
+
+def p_only(p: float | None) -> str:
+    """A p value to read under a head "p"."""
+    return "–" if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}" if p < 0.0995 else f"{p:.2f}"
+
+
+def p_text(p: float) -> str:
+    return f"p {p_only(p)}" if p < 0.001 else f"p = {p_only(p)}"
+
+
+def percent(share: float | None, digits: int = 0) -> str:
+    return "–" if share is None else f"{number(100 * share, digits)} %"
+
+
+def listed(words: Sequence[str]) -> str:
+    """a, b and c"""
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+def plain(relation: str) -> str:
+    return relation.replace("_", "-")

@@ -1,0 +1,172 @@
+"""A report is whole whatever its numbers are: every section comes, and one that fails takes nothing else with it."""
+
+import json
+import math
+import shutil
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from analysis.collect import collect
+from analysis.measure.heads import MEASURES
+from analysis.report.curves import curves_section
+from analysis.report.heads import RANKS, ablation_section, heads_section, uniform
+from analysis.report.loss import loss_section
+from analysis.report.page import distinct, draw
+from analysis.report.parts import make_parts, study_plan
+from analysis.report.relations import relation_section
+from analysis.report.section import Part, Picture, Section, Table, attempt
+from analysis.runs import Study
+from errors import InputError
+from experiment.folder import Experiment
+from files import write_checked
+from tests.analysis.synthetic import run
+
+
+@pytest.fixture(autouse=True)
+def brief(monkeypatch):
+    """As little of each measurement as shows that it is made."""
+    values = {"relations.PAIRS": 8, "relations.SAMPLE_TOKENS": 40, "cost.ROUNDS": 1, "cost.SECONDS": 0}
+    for name, value in values.items():
+        monkeypatch.setattr(f"analysis.measure.{name}", value)
+
+
+@pytest.fixture(scope="module")
+def folder(trained, tmp_path_factory):
+    return shutil.copytree(trained.path, tmp_path_factory.mktemp("measured") / "small")
+
+
+def part(folder, quick=False):
+    (study,), _ = collect([folder])
+    (made,) = make_parts([study_plan(study, [Experiment.open(folder)], None, quick, "cpu")])
+    return made
+
+
+def test_every_question_is_answered_once_and_what_was_measured_is_shown_again_without_networks(folder, monkeypatch):
+    found = part(folder).sections
+    assert [s.id for s in found] == ["loss", "relations", "cost", "heads", "ablation", "explorer", "samples", "curves"]
+    for section in found:
+        assert section.text or section.view
+        json.dumps(section.data, allow_nan=False)
+        assert all(len(row) == len(table.head) for table in section.tables for row in table.rows)
+        for picture in section.pictures:
+            picture.draw().draw_without_rendering()
+    monkeypatch.setattr("analysis.measure.texts.prepare", None)  # neither networks nor the corpus are needed
+    again = part(folder, quick=True).sections
+    assert [(s.id, s.text, s.data, s.view) for s in again] == [(s.id, s.text, s.data, s.view) for s in found]
+
+
+def test_another_corpus_is_said_and_not_measured(trained, tmp_path):
+    other = shutil.copytree(trained.path, tmp_path / "other")
+    write_checked(other / "environment.json", Experiment.open(other).environment | {"data_hash": "0"})
+    found = {s.id: s for s in part(other).sections}
+    assert list(found) == ["loss", "relations", "cost", "explorer", "unmeasured", "curves"]
+    assert "no longer the one" in found["unmeasured"].text[0]
+
+
+def test_a_section_that_fails_says_why_in_its_place(caplog):
+    def fail():
+        raise ValueError("vmin must be positive")
+
+    assert attempt("a", "A", lambda: None) == []
+    (section,) = attempt("a", "Title", fail)
+    assert (section.id, section.title) == ("a", "Title")
+    assert section.text == ["This cannot be shown: ValueError: vmin must be positive"]
+    assert "Title" in caplog.text
+
+    def refuse():
+        raise InputError("runs/x: every checkpoint is damaged")
+
+    assert attempt("a", "A", refuse)[0].text == ["This cannot be shown: runs/x: every checkpoint is damaged."]
+    whole = Section("b", "B", pictures=[Picture("bad", "", "", fail)], tables=[Table("t", "", ["a"], [["1"]])])
+    ((shown,), drawn) = draw([Part("x", "x", [], [], [whole])], False)
+    assert drawn == {}
+    assert shown.sections[0].text == ["The figure bad cannot be drawn: ValueError: vmin must be positive"]
+    assert shown.sections[0].tables == whole.tables
+
+
+def test_ids_occur_once_whatever_the_sections_are_called():
+    def one():
+        return Section("loss", "", pictures=[Picture("loss", "", "", None)], tables=[Table("loss", "", [], [])])
+
+    parts = distinct([Part("a", "", [], [], [one(), one()]), Part("b", "", [], [], [one()])])
+    sections = [section for p in parts for section in p.sections]
+    for ids in ([s.id for s in sections], [s.pictures[0].id for s in sections], [s.tables[0].id for s in sections]):
+        assert ids == ["loss", "loss-2", "loss-3"]
+
+
+number = st.one_of(st.floats(-1e6, 1e6), st.sampled_from([0.0, -0.0, 1e-300, -1e-12, 5.0]))
+quick = settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+@st.composite
+def measured(draw):
+    """What the measures of heads and ablation may return, however untrained or broken the network."""
+    layers, seeds = draw(st.integers(1, 2)), draw(st.integers(1, 2))
+    results = {}
+    for h in draw(st.sampled_from([[1], [1, 2], [4], [1, 3, 20]])):
+
+        def array(*shape):
+            return np.array([draw(number) for _ in range(min(4, math.prod(shape)))])
+
+        def values(*shape):
+            return np.resize(array(*shape), shape).tolist()
+
+        results[h] = {
+            seed: {name: values(layers, h) for name in (*MEASURES, *RANKS, "alone")}
+            | {"similarity": values(layers, h, h), "queries": 3, "loss": draw(number), "tokens": 9}
+            | {"order": [[0, 0]] * (layers * h), "ablated": [0, layers * h], "cumulative": values(2)}
+            for seed in range(seeds)
+        }
+    return results
+
+
+@quick
+@given(measured())
+def test_degenerate_heads_are_drawn_and_told(results):
+    """A pilot's ablation can lower the loss everywhere: no value is above 0."""
+    for section in (heads_section(results, 60, 8, "x", "a text"), ablation_section(results, "x", "a text")):
+        json.dumps(section.data, allow_nan=False)
+        for picture in section.pictures:
+            picture.draw().draw_without_rendering()
+
+
+loss = st.one_of(st.floats(0, 12), st.sampled_from([math.nan, math.inf, 1e12, 0.0, 2.0, 2.0]))
+
+
+@st.composite
+def runs(draw):
+    count, made = draw(st.integers(1, 3)), []
+    for h in draw(st.sampled_from([[1], [1, 4], [1, 4, 16]])):
+        for seed in range(draw(st.integers(1, 3))):
+            curve = [draw(loss) for _ in range(count)]
+            lost = draw(st.sampled_from([{}, {}, {}, {"diverged": 1}, {"finished": False}]))
+            values = {"iters": list(range(0, 10 * count, 10)), "val_loss": curve, "relations": {"local": curve[::-1]}}
+            values |= {"train_loss": [draw(loss)] * 20, "grad_norm": [draw(st.sampled_from([0.0, 1.0, math.nan]))] * 20}
+            made.append(run(h, seed, 2.0, **values | lost))
+    return made
+
+
+@quick
+@given(runs())
+def test_made_up_metrics_are_told_and_drawn_or_said_to_be_left_out(made):
+    study = Study("x", ["runs/x"], 64, 2, 8, 1000, 0.5, {}, made, [])
+    sections = [curves_section(study)]
+    for group in study.groups().values():
+        sections += [loss_section(study, group, "x", None), relation_section(group, None, "x")]
+    for section in filter(None, sections):
+        json.dumps(section.data, allow_nan=False)
+        for picture in section.pictures:
+            picture.draw().draw_without_rendering()
+
+
+def test_chance_levels_are_those_of_uniform_attention():
+    """Independent reference: the measures' definitions, summed over queries one by one."""
+    queries = range(2, 16)
+    level = uniform(16)
+    assert level["distance"] == pytest.approx(np.mean([np.mean([q - k for k in range(q + 1)]) for q in queries]))
+    assert level["entropy"] == pytest.approx(np.mean([math.log(q + 1) for q in queries]))
+    assert level["previous"] == pytest.approx(np.mean([1 / (q + 1) for q in queries]))
+    assert level["induction"] == pytest.approx(np.mean([1 / (q + 1) for q in range(8, 16)]))
