@@ -17,8 +17,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from data.config import DataConfig
-from data.config import check as check_data
+from data.config import DataConfig, check_data
 from errors import InputError
 from experiment.values import LONGEST_LIST, Count, NotNegative, Positive, Seed, shown, typed
 from model.config import ModelConfig

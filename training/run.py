@@ -9,8 +9,8 @@ import torch
 from filelock import FileLock, Timeout
 
 from data.dataset import Dataset, prepare
-from data.tokenizers import fingerprint, load_tokenizer
-from data.tokenizers.huggingface import hf_files
+from data.tokenizers import load_tokenizer
+from data.tokenizers.export import hf_files
 from errors import InputError, WorkError
 from experiment.checkpoint import good_iterations
 from experiment.config import Config
@@ -181,7 +181,7 @@ def keep_tokenizer(folder: Path, dataset: Dataset) -> None:
     """Write the tokenizer, where the folder does not hold it."""
     if folder.exists():
         try:
-            if fingerprint(load_tokenizer(folder)) == fingerprint(dataset.tokenizer):
+            if load_tokenizer(folder).definition == dataset.tokenizer.definition:
                 return
             log.warning(f"{folder}: another tokenizer than that of the data; put back")
         except InputError as error:
