@@ -120,9 +120,9 @@ class StoryText:
 
     @property
     def stream(self) -> np.ndarray:
-        """All tokens of the stories, one after the other, behind an end-of-text token each where there is one."""
+        """All tokens of the stories, one after the other, with an end-of-text token between them where there is one."""
         eot = [] if self.tokenizer.eot is None else [self.tokenizer.eot]
-        return np.concatenate([np.array(eot + row, dtype=np.int64) for row in self.rows])
+        return np.concatenate([np.array(row + eot, dtype=np.int64) for row in self.rows])
 
     @cached_property
     def rows(self) -> list[list[int]]:
