@@ -18,9 +18,12 @@ def pick_device(name: str) -> torch.device:
     if not available[kind]():
         raise InputError(f"--device {name}: PyTorch finds no such device here; use --device cpu or auto")
     try:
-        return torch.device(name)
+        device = torch.device(name)
     except RuntimeError:
         raise InputError(f"--device {name}: unknown; use auto, cpu, cuda or mps") from None
+    if kind == "cuda" and (device.index or 0) >= (count := torch.cuda.device_count()):
+        raise InputError(f"--device {name}: there are {count}; use cuda:0 to cuda:{count - 1}")
+    return device
 
 
 def device_name(device: torch.device) -> str:
@@ -41,7 +44,8 @@ def processor() -> str:
 def free_bytes(device: torch.device) -> int:
     """Memory that a new program could take on the device."""
     if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device)
+        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # freed, and ours already
+        return torch.cuda.mem_get_info(device)[0] + kept
     if device.type == "mps":
         return torch.mps.recommended_max_memory() - torch.mps.current_allocated_memory()
     try:

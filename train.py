@@ -16,6 +16,21 @@ OPTIONS = [
     ("--device", {"type": str, "default": "auto", "help": "auto (cuda, else mps, else cpu), cpu, cuda, cuda:1 or mps"}),
     ("--log", {"type": str, "default": "", "help": "show measurements in tensorboard, in wandb, or tensorboard,wandb"}),
     (
+        "--settle",
+        {
+            "type": float,
+            "nargs": "?",
+            "const": 0.01,
+            "default": None,
+            "metavar": "MARGIN",
+            "help": "add seeds until all head counts differ or are the same to within MARGIN nats (default 0.01)",
+        },
+    ),
+    (
+        "--max_seeds",
+        {"type": int, "default": None, "metavar": "N", "help": "seeds where --settle stops; default 16"},
+    ),
+    (
         "--describe",
         {
             "action": "store_true",
@@ -37,17 +52,31 @@ def main(argv: Sequence[str]) -> None:
 
         print(description(config))
         return
+    from experiment.config import Config
+    from experiment.folder import Experiment
     from terminal import command
     from training.loggers import Loggers
     from training.run import train_experiment
     from training.table import result_table
 
     errors.log_to(sys.stdout)
-    loggers = Loggers([name.strip() for name in options.log.split(",") if name.strip()])
-    try:
-        experiment = train_experiment(config, path, options.device, loggers)
-    finally:
-        loggers.finish(lambda: _pictures(path))
+    names = [name.strip() for name in options.log.split(",") if name.strip()]
+
+    def carry_out(config: Config) -> Experiment:
+        loggers = Loggers(names)
+        try:
+            return train_experiment(config, path, options.device, loggers)
+        finally:
+            loggers.finish(lambda: _pictures(path))
+
+    if options.settle is not None:
+        from analysis.settle import MOST_SEEDS, settle
+
+        experiment = settle(config, carry_out, options.settle, options.max_seeds or MOST_SEEDS)
+    elif options.max_seeds is not None:
+        raise errors.InputError("--max_seeds is where --settle stops; add --settle, or leave it out")
+    else:
+        experiment = carry_out(config)
     print(f"\n{result_table(experiment)}\n")
     print(errors.printable(f"sample from it:   {command('sample.py', path)}"))
     print(errors.printable(f"compare the runs: {command('compare.py', path)}"))

@@ -1,8 +1,5 @@
 """The settings of a corpus: which text, which tokenizer. Light to import: no library is loaded here."""
 
-import contextlib
-import glob
-import urllib.parse
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -11,7 +8,7 @@ from pydantic import Field
 from errors import InputError
 
 RELATIONS = ("local", "long_range", "semantic", "syntactic")
-"""The four kinds of relation that the tales corpus tags; a token's code is its place here plus 1, and 0 is none."""
+"""The four kinds of relation that the tales corpus tags; a token's code is its index here plus 1, and 0 is none."""
 
 TIKTOKEN_SIZES = {
     "gpt2": 50257,
@@ -24,8 +21,25 @@ TIKTOKEN_SIZES = {
 }
 """tiktoken's encodings and their vocabulary sizes, known here without their files."""
 
-TABLES = (".jsonl", ".json", ".parquet")
-"""Names of files that hold a document a row."""
+_NEEDED = {
+    "text": "give a file, a glob, a folder or an address, --data.path my_text.txt",
+    "package": "give the name of an installed package, --data.path torch",
+    "hub": "give a dataset's name or a folder, --data.path roneneldan/TinyStories",
+}
+_ONLY_FOR = {
+    "path": ("text", "package", "hub"),
+    "val_path": ("text",),
+    "config": ("hub",),
+    "split": ("hub",),
+    "val_split": ("hub",),
+    "column": ("text", "hub"),
+    "separator": ("text", "hub"),
+    "line_ends": ("text", "hub"),
+    "bad_rows": ("text", "hub"),
+    "revision": ("hub",),
+    "streaming": ("hub",),
+}
+"""The sources that a key means something for."""
 
 
 @dataclass
@@ -37,8 +51,12 @@ class DataConfig:
     sources of an installed package) or hub (a dataset of the Hugging Face hub, or a folder of its files)."""
 
     path: str | None = None
-    """For text: a UTF-8 file, a glob or an http(s) address; every file is a document, and every row of a .jsonl, .json
-    or .parquet file. For package: its name, such as torch. For hub: owner/name, or a folder."""
+    """For text: a UTF-8 file, a glob, a folder or an http(s) address; every file is a document, and every row of a
+    .jsonl, .ndjson, .json, .csv, .tsv or .parquet file. Compressed files (gzip, zstd, bzip2, xz) are read. For package:
+    its name, such as torch. For hub: owner/name, or a folder."""
+
+    val_path: str | None = None
+    """For text: what to validate on, as path; null: val_fraction of path."""
 
     config: str | None = None
     """For hub: the dataset's subset (its config), such as sample-10BT; null: its default."""
@@ -51,8 +69,19 @@ class DataConfig:
     of the training split; null: always val_fraction of the training split."""
 
     column: str = "text"
-    """For hub, .jsonl, .json and .parquet: the column that holds the text; every row is a document. Of .jsonl and
-    .parquet no other column is read, so the others may differ from row to row and from file to file."""
+    """For rows: the column that holds the text, a.b for field b of column a; every row is a document. A list of chat
+    messages is one document, a line 'role: content' each. No other column is read, so the others may differ."""
+
+    separator: str | None = None
+    """For files of text: what parts documents in a file: line (each line is a document), blank (blank lines part them)
+    or a string, such as <|endoftext|>; null: a file is a document."""
+
+    line_ends: Literal["keep", "unix"] = "keep"
+    r"""For files of text: unix makes every \r\n and \r of Windows' and old files \n; keep: every character counts."""
+
+    bad_rows: Literal["refuse", "skip", "replace"] = "refuse"
+    """For rows that cannot be read (no JSON, no text, half of a surrogate pair): refuse, naming file and line; skip:
+    leave them out; replace: put U+FFFD for half of a surrogate pair, and refuse the others."""
 
     revision: str | None = None
     """For hub: a branch, tag or commit; null: the newest when the corpus is first prepared."""
@@ -67,8 +96,8 @@ class DataConfig:
     """Most of the corpus to use, from its start, tokens, val_fraction of them for validation; null: all of it."""
 
     tokenizer: str = "bpe"
-    """bpe (byte-pair encoding trained on this corpus), char (one token a character), gpt2, or another encoding of
-    tiktoken by its name, such as cl100k_base."""
+    """bpe (byte-pair encoding trained on this corpus), char (one token a character), gpt2, another encoding of
+    tiktoken by its name, such as cl100k_base, or init (that of the GPT-2 of --init)."""
 
     vocab_size: Annotated[int, Field(gt=0, le=2**24)] = 512
     """Vocabulary size of the bpe tokenizer, tokens; at least 257 (256 bytes and end-of-text)."""
@@ -79,39 +108,28 @@ class DataConfig:
     val_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1
     """Share of the corpus held out for validation (its end), between 0 and 1, unless it names a split for it."""
 
-
-def kind_of(path: str) -> str | None:
-    """The one of TABLES that a file's name or an address ends in, or None: a file of text."""
-    name = path
-    if path.lower().startswith(("http://", "https://")):
-        with contextlib.suppress(ValueError):  # open_corpus says what is wrong
-            name = urllib.parse.urlsplit(path).path
-    return next((kind for kind in TABLES if name.lower().endswith(kind)), None)
+    val_tokens: Annotated[int, Field(gt=1)] | None = None
+    """Most of the validation split to measure the loss on, from its start, tokens, the same for every run; null: all
+    of it."""
 
 
-def check(data: DataConfig) -> None:
+def check_data(data: DataConfig) -> None:
     """Check how the values fit together, without touching the corpus. Raises InputError naming the key."""
-    if data.source == "tales" and data.path:
-        raise InputError("data.path means nothing for source: tales; leave it out, or set data.source to text")
+    for key, sources in _ONLY_FOR.items():
+        if data.source not in sources and getattr(data, key) != getattr(DataConfig, key):
+            raise InputError(f"data.{key} means nothing for source: {data.source}, only for {' and '.join(sources)}")
     if data.source != "tales" and not data.path:
-        wanted = {
-            "text": "give a file, a glob or an address, --data.path my_text.txt",
-            "package": "give the name of an installed package, --data.path torch",
-            "hub": "give a dataset's name or a folder, --data.path roneneldan/TinyStories",
-        }[data.source]
-        raise InputError(f"data.path is needed for source: {data.source}; {wanted}")
-    for key in ("config", "split", "val_split", "revision", "streaming", "column"):
-        if getattr(data, key) != getattr(DataConfig, key) and data.source != "hub":
-            if key == "column" and data.source == "text" and (kind_of(data.path) or glob.has_magic(data.path)):
-                continue  # what files a glob names is known when it is opened
-            where = "for source: hub" + " and for .jsonl, .json and .parquet files" * (key == "column")
-            raise InputError(f"data.{key} means nothing here, only {where}; leave it out")
+        raise InputError(f"data.path is needed for source: {data.source}; {_NEEDED[data.source]}")
+    if data.separator == "":
+        raise InputError("data.separator is empty; give line, blank, a string, or null for a document a file")
     if data.split == data.val_split:
         raise InputError(f"data.val_split must be another split than data.split, got {data.split!r} for both")
     if data.tokenizer == "bpe" and data.vocab_size < 257:
         raise InputError(f"data.vocab_size {data.vocab_size} is too small for bpe: 256 bytes and end-of-text make 257")
-    if data.tokenizer not in ("bpe", "char", *TIKTOKEN_SIZES):
+    if data.tokenizer not in ("bpe", "char", "init", *TIKTOKEN_SIZES):
         import tiktoken
 
         if data.tokenizer not in (names := tiktoken.list_encoding_names()):
-            raise InputError(f"data.tokenizer {data.tokenizer!r} is unknown; choose bpe, char, {', '.join(names)}")
+            raise InputError(
+                f"data.tokenizer {data.tokenizer!r} is unknown; choose bpe, char, init, {', '.join(names)}"
+            )

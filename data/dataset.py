@@ -4,37 +4,39 @@ The one idea: the folder's name is a hash of everything that shaped its content,
 (built beside its place by one process at a time, then renamed). A build that was killed goes on where it was.
 
     ~/.cache/headcount/<hash>/     (or under HEADCOUNT_CACHE)
-      tokenizer/                   see data/tokenizers.py
+      tokenizer/                   see data/tokenizers
       train.bin  val.bin           token ids, the smallest unsigned type that holds the vocabulary
       val_relations.bin            tales only: a code a validation token
-      meta.json                    counts, and the size and SHA-256 of every other file
+      meta.json                    counts, and the SHA-256 of every other file
 
 Where the tokenizer has an end-of-text token, each document is followed by one, and each split that starts where a
 document does opens with one: every document is predicted from its first character on.
 """
 
 import contextlib
-import fcntl
 import hashlib
 import json
+import logging
 import os
 import shutil
-import sys
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from filelock import FileLock
 
-from data.config import DataConfig, check
+from data.config import DataConfig, check_data
+from data.corpus import Corpus
 from data.prepare import build
-from data.sources import Corpus, open_corpus
+from data.sources import open_corpus
 from data.tokenizers import Tokenizer, load_tokenizer
 from errors import InputError, WorkError
 from files import cache_folder, read_checked, sha256
 
-FORMAT = 2  # of the files; raised when the same input would be packed otherwise
+log = logging.getLogger("headcount")
+
+FORMAT = 2  # of the tokens; raised when the same input would be tokenised otherwise
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +49,7 @@ class Dataset:
     val: np.ndarray
     """Validation tokens (N,), of the same type."""
     val_relations: np.ndarray | None
-    """For tales, uint8 (N,): 1 + place in RELATIONS where a validation token overlaps a tagged range, 0 elsewhere."""
+    """For tales, uint8 (N,): 1 + index in RELATIONS where a validation token overlaps a tagged range, 0 elsewhere."""
     train_chars: int
     val_chars: int
     val_bytes: int
@@ -66,52 +68,66 @@ class Dataset:
             )
 
 
-def prepare(config: DataConfig, cache_dir: Path | None = None, progress: bool = True) -> Dataset:
+def prepare(
+    config: DataConfig, cache_dir: Path | None = None, progress: bool = True, given: Tokenizer | None = None
+) -> Dataset:
     """The tokens that `config` asks for, from the cache, or built into it.
 
     cache_dir: HEADCOUNT_CACHE or ~/.cache/headcount where None. progress: a bar in characters, on a terminal's stderr.
+    given: the tokenizer that data.tokenizer: init stands for.
     Raises InputError for a corpus or setting that cannot be used, WorkError where the cache folder cannot be written.
     """
-    check(config)
+    check_data(config)
+    if config.tokenizer != "init":
+        given = None
+    elif given is None:
+        raise InputError("data.tokenizer: init takes the tokenizer of --init; give that, or choose bpe or char")
     corpus = open_corpus(config)
-    key = _key(config, corpus)
+    hash_ = data_hash(config, corpus, given)
     cache = Path(cache_dir or cache_folder())
-    folder = cache / key
+    folder = cache / hash_
     if folder.exists():
         try:
-            return load(folder)
+            return bounded(load_dataset(folder), config.val_tokens)
         except InputError as error:
-            print(f"{error}; building it again", file=sys.stderr)
-            aside = cache / f".building-{os.getpid()}-{key}"
-            with contextlib.suppress(FileNotFoundError):  # another process saw it too
-                os.rename(folder, aside)
-            shutil.rmtree(aside, ignore_errors=True)
+            log.warning(f"{error}; building it again")
     try:
         cache.mkdir(parents=True, exist_ok=True)
         _remove_old(cache)
-        with _alone(cache / f".building-{key}") as building:
-            if not folder.exists():  # as it does where another process has built it meanwhile
-                try:
-                    build(config, corpus, building, progress, FORMAT)
-                    os.rename(building, folder)
-                except (InputError, OSError):
-                    shutil.rmtree(building, ignore_errors=True)
-                    raise
+        with FileLock(cache / f".{hash_}.lock"):  # which the system frees when the process ends, however it ends
+            _build(config, corpus, given, folder, progress)
     except OSError as error:
         raise WorkError(
             f"cannot write to the cache folder {cache}: {error.strerror}; make room, or set HEADCOUNT_CACHE to another"
         ) from None
-    return load(folder)
+    return bounded(load_dataset(folder), config.val_tokens)
 
 
-def load(folder: Path) -> Dataset:
+def _build(config: DataConfig, corpus: Corpus, given: Tokenizer | None, folder: Path, progress: bool) -> None:
+    """Make `folder`, unless another process has done so by now."""
+    with contextlib.suppress(InputError):
+        load_dataset(folder)
+        return
+    answer = hashlib.sha256(json.dumps(corpus.origin).encode()).hexdigest()[:8]  # of a hub, which may change
+    building = folder.with_name(f".building-{folder.name}-{answer}")
+    building.mkdir(exist_ok=True)
+    try:
+        build(config, corpus, given, building, progress)
+        shutil.rmtree(folder, ignore_errors=True)  # a damaged one
+        os.rename(building, folder)
+    except (InputError, OSError):
+        shutil.rmtree(building, ignore_errors=True)
+        raise
+
+
+def load_dataset(folder: Path) -> Dataset:
     """The dataset in `folder`. Raises InputError where a file is missing or not as it was written."""
     folder = Path(folder)
     try:
         meta = read_checked(folder / "meta.json")
         dtype, files, counts = np.dtype(meta["dtype"]), meta["files"], meta["counts"]
         for name, written in files.items():
-            if sha256(folder / name) != written["sha256"]:  # about a second a GB
+            if sha256(folder / name) != written:  # about a second a GB
                 raise ValueError(f"{name} is not as it was written")
         relations = np.memmap(folder / "val_relations.bin", np.uint8, "r") if "val_relations.bin" in files else None
         return Dataset(
@@ -121,47 +137,43 @@ def load(folder: Path) -> Dataset:
             val_relations=relations,
             hash=meta.get("hash", folder.name),
             folder=folder,
-            **counts,
+            **{name: counts[name] for name in ("train_chars", "val_chars", "val_bytes", "n_documents")},
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"prepared data in {folder} is damaged: {error}") from None
+        raise InputError(f"prepared data in {folder} is damaged, or of an older version: {error}") from None
 
 
-def _key(config: DataConfig, corpus: Corpus) -> str:
-    """SHA-256 over all that shapes the files: for text, the content and not the path."""
+def bounded(dataset: Dataset, val_tokens: int | None) -> Dataset:
+    """The dataset with the first `val_tokens` of its validation split alone."""
+    if val_tokens is None or val_tokens >= len(dataset.val):
+        return dataset
+    val, relations = dataset.val[:val_tokens], dataset.val_relations
+    return replace(
+        dataset,
+        val=val,
+        val_relations=None if relations is None else relations[:val_tokens],
+        val_chars=int(dataset.tokenizer.token_chars(val).sum()),
+        val_bytes=int(dataset.tokenizer.token_bytes(val).sum()),
+    )
+
+
+def data_hash(config: DataConfig, corpus: Corpus, given: Tokenizer | None) -> str:
+    """SHA-256 over all that shapes the tokens: for text, the content and not the path."""
     shaping = {"format": FORMAT, "source": config.source, "corpus": corpus.fingerprint}
     shaping |= {"tokenizer": config.tokenizer, "val_fraction": config.val_fraction}
     shaping |= {"vocab_size": config.vocab_size} if config.tokenizer == "bpe" else {}
     shaping |= {"n_stories": config.n_stories} if config.source == "tales" else {}
     shaping |= {key: getattr(config, key) for key in ("max_chars", "max_tokens") if getattr(config, key) is not None}
+    for key in ("separator", "line_ends", "bad_rows"):
+        shaping |= {} if getattr(config, key) == getattr(DataConfig, key) else {key: getattr(config, key)}
+    shaping |= {"given": hashlib.sha256(repr(given.definition).encode()).hexdigest()} if given else {}
     return hashlib.sha256(json.dumps(shaping, sort_keys=True).encode()).hexdigest()
-
-
-@contextlib.contextmanager
-def _alone(building: Path) -> Iterator[Path]:
-    """Hold `building` (made where it is not there) while no other process does. Left empty, it is removed."""
-    while True:
-        building.mkdir(exist_ok=True)
-        handle = os.open(building, os.O_RDONLY)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX)  # the system frees it when the process ends, however it ends
-            try:
-                same = os.stat(building).st_ino == os.fstat(handle).st_ino
-            except FileNotFoundError:
-                same = False
-            if same:  # else the one who held it put it in place, or removed it
-                yield building
-                return
-        finally:
-            with contextlib.suppress(OSError):
-                building.rmdir()
-            os.close(handle)
 
 
 def _remove_old(cache: Path) -> None:
     """Remove what builds that were killed more than a day ago left behind."""
     for left in cache.glob(".building-*"):
         with contextlib.suppress(OSError):
-            newest = max(file.stat().st_mtime for file in (left, *left.iterdir()))
+            newest = max(file.stat().st_mtime for file in (left, *left.rglob("*")))
             if time.time() - newest > 86400:
                 shutil.rmtree(left, ignore_errors=True)

@@ -1,8 +1,9 @@
 """What comes over a network: a bounded wait for an answer, and files from addresses, fetched once and kept."""
 
 import hashlib
+import logging
 import os
-import sys
+import re
 import tempfile
 import threading
 from collections.abc import Callable
@@ -11,6 +12,8 @@ from typing import Any
 
 from errors import InputError, WorkError
 from files import cache_folder, read_checked, sha256, write_checked
+
+log = logging.getLogger("headcount")
 
 TIMEOUT = 10  # seconds, to connect and between two packets
 PATIENCE = 25  # seconds, for a first answer, looking up a name and all
@@ -38,6 +41,30 @@ def within(seconds: float, call: Callable[[], Any]) -> Any:
     return value
 
 
+def is_address(path: str) -> bool:
+    return path.lower().startswith(("http://", "https://"))
+
+
+RAW = (
+    (r"https?://github\.com/([^/]+/[^/]+)/blob/(.+)", r"https://raw.githubusercontent.com/\1/\2"),
+    (r"(https?://huggingface\.co/.+)/blob/(.+)", r"\1/resolve/\2"),
+    (r"(https?://gitlab\.com/.+/-)/blob/(.+)", r"\1/raw/\2"),
+    (r"https?://gist\.github\.com/([^/]+/\w+)/?", r"https://gist.githubusercontent.com/\1/raw"),
+    (r"https?://pastebin\.com/(\w+)", r"https://pastebin.com/raw/\1"),
+    (r"https?://(?:www\.)?gutenberg\.org/ebooks/(\d+)/?", r"https://www.gutenberg.org/cache/epub/\1/pg\1.txt"),
+)
+"""Addresses of pages that show a text, and of the text itself."""
+
+
+def raw_address(address: str) -> str:
+    """What to do about an address that answers with a page: the address of the text, where that is known."""
+    plain = address.partition("?")[0].partition("#")[0]
+    for page, raw in RAW:
+        if re.fullmatch(page, plain):
+            return f"the text itself is at {re.sub(page, raw, plain)}"
+    return "give the address of the text itself (the page's link to the raw file), or save it and give the file"
+
+
 def download(address: str, progress: bool = True) -> Path:
     """The file at `address`, in the cache; it is fetched where it is not there as it came, and never again.
 
@@ -56,12 +83,14 @@ def download(address: str, progress: bool = True) -> Path:
                 return file
             raise ValueError("not as it came")
         except (OSError, ValueError) as error:
-            print(f"the copy of {address} in {folder} is damaged ({error}); fetching it again", file=sys.stderr)
+            log.warning(f"the copy of {address} in {folder} is damaged ({error}); fetching it again")
     temporary = None
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with within(PATIENCE, lambda: requests.get(address, stream=True, timeout=TIMEOUT)) as answer:
             answer.raise_for_status()
+            if answer.headers.get("Content-Type", "").partition(";")[0].strip().lower() == "text/html":
+                raise InputError(f"data.path: {address} answers with a web page, not with text; {raw_address(address)}")
             handle, temporary = tempfile.mkstemp(prefix=".", dir=folder)
             # a length is of the bytes as sent, which may be compressed
             size = (

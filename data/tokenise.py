@@ -1,19 +1,22 @@
-"""Tokens on disk: batches of pieces tokenised on every core, written in order, each vouched for in a journal."""
+"""Tokens on disk: a corpus tokenised on every core, in shards that are each written whole.
 
-import hashlib
-import json
+The one idea: a shard holds the tokens of a batch of chunks whose borders depend on nothing but the corpus. So the
+result does not depend on the number of cores, memory stays flat, and a preparation that was killed finds the shards
+that it had made (each under the checksums that a .npz file has) and makes the others.
+"""
+
 import os
+import zipfile
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from data.config import RELATIONS
-from data.sources import Piece
+from data.corpus import Chunk
 from data.tokenizers import Tokenizer
 
 BATCH_CHARS = 1_000_000  # that a thread tokenises at a time
@@ -24,56 +27,95 @@ def dtype_of(tokenizer: Tokenizer) -> np.dtype:
     return np.min_scalar_type(tokenizer.vocab_size - 1)
 
 
-class _Encoded(NamedTuple):
-    """A batch of P pieces, N tokens."""
+class Shard(NamedTuple):
+    """A batch of C chunks, N tokens."""
 
     ids: np.ndarray
-    """(N,), end-of-text after those that end a document."""
+    """(N,), with end-of-text, where the tokenizer has one, after those that end a document."""
     codes: np.ndarray
-    """The relations of the tokens, uint8 (N,); (0,) for a corpus without."""
+    """The tokens' relations, uint8 (N,): 1 + index in RELATIONS, 0 for none; (0,) for a corpus without."""
     sizes: np.ndarray
-    """Characters and tokens of each piece, int64 (P, 2)."""
+    """Characters and tokens of each chunk, int64 (C, 2)."""
     ends: np.ndarray
-    """Does a document end with the piece, bool (P,)."""
+    """Does a document end with the chunk, bool (C,)."""
+
+
+class Tokens:
+    """The tokens of a split, N in all, on disk."""
+
+    def __init__(self, tokenizer: Tokenizer, shards: list[tuple[Path, np.ndarray, np.ndarray]], max_tokens: int | None):
+        """shards: each one's file, `sizes` and `ends`. What is beyond `max_tokens` is left out."""
+        self._files = [(file, int(sizes[:, 1].sum())) for file, sizes, _ in shards]
+        sizes = np.concatenate([np.zeros((0, 2), np.int64), *(sizes for _, sizes, _ in shards)])
+        ends = np.concatenate([np.zeros(0, bool), *(ends for _, _, ends in shards)])
+        reach = np.cumsum(sizes[:, 1])
+        if max_tokens is not None and len(reach) and reach[-1] >= max_tokens:
+            last = int(np.searchsorted(reach, max_tokens))
+            begins = int(reach[last] - sizes[last, 1])
+            sizes, ends = sizes[: last + 1], np.append(ends[:last], True)
+            sizes[last, 1] = max_tokens - begins
+            sizes[last, 0] = sum(tokenizer.token_chars(ids).sum() for ids, _ in self.between(begins, max_tokens))
+        ended = np.cumsum(sizes, axis=0)[ends]
+        self.documents = np.diff(ended, axis=0, prepend=np.zeros((1, 2), dtype=np.int64))
+        """Characters and tokens of each document, int64 (number of documents, 2)."""
+
+    def between(self, start: int, stop: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """The tokens [start, stop), and their relations, shard by shard."""
+        for file, n in self._files:
+            if start < n and stop > 0:
+                with np.load(file) as shard:
+                    yield shard["ids"][max(0, start) : stop], shard["codes"][max(0, start) : stop]
+            start, stop = start - n, stop - n
 
 
 def tokenise(
-    pieces: Iterator[Piece],
+    chunks: Iterator[Chunk],
     tokenizer: Tokenizer,
-    stem: Path,
+    folder: Path,
     tagged: bool,
     max_tokens: int | None,
     advance: Callable[[int], object],
-) -> np.ndarray:
-    """Write the tokens of `pieces` to STEM.bin and, if `tagged`, their relations to STEM_relations.bin.
+) -> Tokens:
+    """The tokens of `chunks`, up to `max_tokens`, with their relations if `tagged`.
 
-    Where there is an end-of-text, the file opens with one, which `max_tokens` does not count. Returns the characters
-    and tokens of each document, int64 (N, 2). Goes on from what STEM.journal vouches for.
+    folder: for the shards; those that it holds whole are not made again. advance: called with characters done.
     """
+    folder.mkdir(exist_ok=True)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    shards, n_tokens = [], 0
+    with ThreadPoolExecutor(cores) as threads:
+        jobs = (
+            (_make, folder / f"{number:06}.npz", tokenizer, batch, tagged)
+            for number, batch in enumerate(_batches(chunks))
+        )
+        try:
+            for file, sizes, ends in _in_order(threads, jobs, 2 * cores):
+                shards.append((file, sizes, ends))
+                advance(int(sizes[:, 0].sum()))
+                n_tokens += int(sizes[:, 1].sum())
+                if max_tokens is not None and n_tokens >= max_tokens:
+                    break
+        finally:
+            threads.shutdown(cancel_futures=True)
+    return Tokens(tokenizer, shards, max_tokens)
+
+
+def _in_order(threads: Executor, jobs: Iterator[tuple], ahead: int) -> Iterator:
+    """The results of the jobs (a function and its arguments), in order; at most `ahead` are begun before their turn."""
     waiting: deque = deque()
-    with _Written(stem, tokenizer, max_tokens) as written, ThreadPoolExecutor(cores) as threads:
-        for number, batch in enumerate(_batches(pieces)):
-            if written.full:
-                break
-            if number < written.batches:
-                advance(sum(len(piece.text) for piece in batch))
-                continue
-            waiting.append(threads.submit(_encode, tokenizer, batch, tagged))
-            if len(waiting) > 2 * cores:
-                advance(written.add(waiting.popleft().result()))
-        while waiting and not written.full:
-            advance(written.add(waiting.popleft().result()))
-        for left in waiting:
-            left.cancel()
-    return np.fromfile(f"{stem}.documents", dtype=np.int64).reshape(-1, 2)
+    for job in jobs:
+        waiting.append(threads.submit(*job))
+        if len(waiting) > ahead:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()
 
 
-def _batches(pieces: Iterator[Piece]) -> Iterator[list[Piece]]:
+def _batches(chunks: Iterator[Chunk]) -> Iterator[list[Chunk]]:
     batch, chars = [], 0
-    for piece in pieces:
-        batch.append(piece)
-        chars += len(piece.text)
+    for chunk in chunks:
+        batch.append(chunk)
+        chars += len(chunk.text)
         if chars >= BATCH_CHARS:
             yield batch
             batch, chars = [], 0
@@ -81,9 +123,23 @@ def _batches(pieces: Iterator[Piece]) -> Iterator[list[Piece]]:
         yield batch
 
 
-def _encode(tokenizer: Tokenizer, batch: list[Piece], tagged: bool) -> _Encoded:
-    texts = [piece.text for piece in batch]
-    ends = np.array([piece.ends for piece in batch])
+def _make(file: Path, tokenizer: Tokenizer, batch: list[Chunk], tagged: bool) -> tuple[Path, np.ndarray, np.ndarray]:
+    """The shard of a batch in its file, made where it is not there whole: the file, `sizes` and `ends`."""
+    try:
+        with np.load(file) as held:
+            shard = Shard(**held)  # which proves the checksums
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
+        shard = _encode(tokenizer, batch, tagged)
+        temporary = file.with_suffix(".tmp")
+        with open(temporary, "wb") as out:
+            np.savez(out, **shard._asdict())
+        os.replace(temporary, file)
+    return file, shard.sizes, shard.ends
+
+
+def _encode(tokenizer: Tokenizer, batch: list[Chunk], tagged: bool) -> Shard:
+    texts = [chunk.text for chunk in batch]
+    ends = np.array([chunk.ends for chunk in batch])
     encoded = tokenizer.encode_batch(texts)
     tokens = np.array([len(ids) for ids in encoded])
     if tokenizer.eot is not None:
@@ -91,92 +147,9 @@ def _encode(tokenizer: Tokenizer, batch: list[Piece], tagged: bool) -> _Encoded:
         encoded = [part for ids, end in zip(encoded, ends, strict=True) for part in ((ids, eot) if end else (ids,))]
         tokens += ends
     ids = np.concatenate(encoded)
-    codes = _align(tokenizer.token_bytes(ids), texts, [piece.spans for piece in batch]) if tagged else np.zeros(0)
+    codes = _align(tokenizer.token_bytes(ids), texts, [chunk.spans for chunk in batch]) if tagged else np.zeros(0)
     sizes = np.stack([np.array([len(text) for text in texts]), tokens], axis=1)
-    return _Encoded(ids.astype(dtype_of(tokenizer)), codes.astype(np.uint8), sizes, ends)
-
-
-class _Written:
-    """The files of a split while they grow.
-
-    STEM.bin and STEM_relations.bin; STEM.documents, two int64 a document: characters, tokens; and STEM.journal, a line
-    of JSON a batch: how far each file reached with it, and the SHA-256 of what it added.
-    """
-
-    def __init__(self, stem: Path, tokenizer: Tokenizer, max_tokens: int | None):
-        self.stem, self.tokenizer, self.max_tokens = stem, tokenizer, max_tokens
-        self.batches, self.full, self.begun = 0, False, np.zeros(2, dtype=np.int64)
-        self._paths = [Path(f"{stem}{end}") for end in (".bin", "_relations.bin", ".documents")]
-        self._reach = [0, 0, 0]  # bytes
-
-    def __enter__(self) -> "_Written":
-        journal = Path(f"{self.stem}.journal")
-        self._open = ExitStack()
-        self._files = []
-        for path in self._paths:
-            self._files.append(self._open.enter_context(open(path, "a+b")))
-        good = b""
-        for line in journal.read_bytes().splitlines(keepends=True) if journal.exists() else []:
-            try:
-                entry = json.loads(line)
-                parts = zip(self._files, self._reach, entry["reach"], strict=True)
-                added = [_read(file, start, stop) for file, start, stop in parts]
-            except (ValueError, KeyError, TypeError):
-                break
-            if hashlib.sha256(b"".join(added)).hexdigest() != entry["sha256"]:
-                break
-            good += line
-            self.batches += 1
-            self._reach, self.full, self.begun = entry["reach"], entry["full"], np.array(entry["begun"])
-        for file, reach in zip(self._files, self._reach, strict=True):
-            file.truncate(reach)
-        self._journal = self._open.enter_context(open(journal, "wb"))
-        self._journal.write(good)
-        self._journal.flush()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._open.close()
-        if not self._reach[1]:
-            self._paths[1].unlink()
-
-    def add(self, batch: _Encoded) -> int:
-        """Write a batch, up to `max_tokens` in all; returns its characters."""
-        ids, codes, sizes, ends = batch
-        eot = np.array([] if self.tokenizer.eot is None else [self.tokenizer.eot], dtype=ids.dtype)
-        if self.max_tokens is not None:
-            before = self._reach[0] // ids.itemsize
-            room = self.max_tokens - (before - len(eot) if before else 0)
-            if len(ids) >= room:
-                self.full = True
-                ids, codes = ids[:room], codes[:room]
-                last = int(np.searchsorted(np.cumsum(sizes[:, 1]), room))
-                sizes, ends = sizes[: last + 1].copy(), np.append(ends[:last], True)
-                sizes[last, 1] = room - sizes[:last, 1].sum()
-                sizes[last, 0] = self.tokenizer.token_chars(ids[len(ids) - sizes[last, 1] :]).sum()
-        if not self._reach[0]:
-            ids = np.concatenate([eot, ids])
-            codes = np.concatenate([np.zeros(len(eot), np.uint8), codes]) if len(codes) else codes
-        totals = np.cumsum(sizes, axis=0) + self.begun
-        ended = totals[ends]
-        documents = np.diff(ended, axis=0, prepend=np.zeros((1, 2), dtype=np.int64))
-        self.begun = totals[-1] - (ended[-1] if len(ended) else 0)
-        added = [ids.tobytes(), codes.tobytes(), documents.tobytes()]
-        for file, data in zip(self._files, added, strict=True):
-            file.write(data)
-            file.flush()
-        self._reach = [reach + len(data) for reach, data in zip(self._reach, added, strict=True)]
-        digest = hashlib.sha256(b"".join(added)).hexdigest()
-        entry = {"reach": self._reach, "full": self.full, "begun": self.begun.tolist(), "sha256": digest}
-        self._journal.write(json.dumps(entry).encode() + b"\n")
-        self._journal.flush()
-        self.batches += 1
-        return int(sizes[:, 0].sum())
-
-
-def _read(file: BinaryIO, start: int, stop: int) -> bytes:
-    file.seek(start)
-    return file.read(stop - start)
+    return Shard(ids.astype(dtype_of(tokenizer)), codes.astype(np.uint8), sizes, ends)
 
 
 def _align(lengths: np.ndarray, texts: list[str], spans: list[tuple]) -> np.ndarray:

@@ -17,8 +17,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from data.config import DataConfig
-from data.config import check as check_data
+from data.config import DataConfig, check_data
 from errors import InputError
 from experiment.values import LONGEST_LIST, Count, NotNegative, Positive, Seed, shown, typed
 from model.config import ModelConfig
@@ -96,7 +95,7 @@ class TrainConfig:
     """Runs that train at once as one fused model; auto: as many as fit into the device's free memory."""
 
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """Matrix products in fp32 or bf16 (weights and optimizer stay fp32); auto: what is faster on this device."""
+    """Matrix products in fp32 or bf16 (weights and optimizer stay fp32); auto: bf16 where the device has it."""
 
     compile: bool | Literal["auto"] = "auto"
     """Compile with torch.compile; auto: where training is long enough to repay the time it takes."""

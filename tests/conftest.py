@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-os.environ["HEADCOUNT_CACHE"] = tempfile.mkdtemp(prefix="headcount-test-cache-")
+if "PYTEST_XDIST_WORKER" not in os.environ:  # workers share the one of the process that started them
+    os.environ["HEADCOUNT_CACHE"] = tempfile.mkdtemp(prefix="headcount-test-cache-")
 torch.set_num_threads(1)
 
 from data.config import DataConfig  # noqa: E402

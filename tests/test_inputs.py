@@ -10,6 +10,7 @@ from tests.torture.common import call, clean
 
 
 def cases(count: int):
+    """A few of each kind, the same ones every time; `python -m tests.torture --parts input` tries thousands."""
     return settings(max_examples=count, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 
 
@@ -21,31 +22,31 @@ def folder(tmp_path_factory):
     return path
 
 
-@cases(80)
+@cases(30)
 @given(inputs.overrides())
 def test_any_override_is_taken_or_refused_in_words(folder, case):
     assert inputs.wrong(case, folder) is None
 
 
-@cases(80)
+@cases(30)
 @given(inputs.configs())
 def test_any_config_is_taken_or_refused_in_words(folder, case):
     assert inputs.wrong(case, folder) is None
 
 
-@cases(60)
+@cases(25)
 @given(inputs.samplings())
 def test_any_prompt_and_setting_is_sampled_or_refused_in_words(folder, case):
     assert inputs.wrong(case, folder) is None
 
 
-@cases(15)
+@cases(8)
 @given(inputs.comparisons())
 def test_any_comparison_is_made_or_refused_in_words(folder, case):
     assert inputs.wrong(case, folder) is None
 
 
-@cases(40)
+@cases(15)
 @given(inputs.corpora())
 def test_any_corpus_is_trained_on_or_refused_in_words(folder, case):
     assert inputs.wrong(case, folder) is None

@@ -1,4 +1,4 @@
-"""A short, seeded run of every part of the torture harness: no promise is broken."""
+"""A short, seeded run of the torture harness: no promise is broken. Its bad inputs are those of test_inputs.py."""
 
 import random
 import subprocess
@@ -6,21 +6,19 @@ import sys
 
 import pytest
 
-from tests.torture import damage, disk, inputs, kills
+from tests.torture import damage, disk, kills
 from tests.torture.common import ROOT, Tally
 
 
-@pytest.mark.parametrize("part", ["kills", "damage", "input", "disk"])
+@pytest.mark.parametrize("part", ["kills", "damage", "disk"])
 def test_no_promise_is_broken(tmp_path, monkeypatch, part):
     monkeypatch.setenv("HEADCOUNT_CACHE", str(tmp_path / "cache"))
     folder, tally, rng = tmp_path / part, Tally(), random.Random(0)
     folder.mkdir()
     if part == "kills":
-        kills.kills(folder, rng, tally, 0, 6, [kills.MODES[0], kills.MODES[-1]])
+        kills.kills(folder, rng, tally, 0, 4, kills.MODES[:1])
     elif part == "damage":
-        damage.damages(folder, tmp_path / "cache", rng, tally, 0, 12)
-    elif part == "input":
-        inputs.inputs(folder, 0, tally, 0, 100)
+        damage.damages(folder, tmp_path / "cache", rng, tally, 0, 6)
     else:
         disk.disk(folder, tally)
     assert not tally.broken

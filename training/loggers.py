@@ -8,32 +8,21 @@ import importlib.util
 import logging
 import shutil
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Protocol
 
 from errors import InputError
 from experiment.folder import Experiment, Run
 
 log = logging.getLogger("headcount")
 
-PACKAGES = {"tensorboard": "tensorboard", "wandb": "wandb"}
-
-
-class Logger(Protocol):
-    """One tool."""
-
-    def begin(self, run: Run) -> None:
-        """Make room for a run's curves, from its first line on. (W&B keeps those of earlier starts beside them.)"""
-
-    def write(self, run: Run, line: dict) -> None:
-        """Add a line of metrics.jsonl."""
-
-    def finish(self, pictures: Sequence[Path]) -> None:
-        """Add each run's final result with its hyperparameters, and the pictures (PNG)."""
-
 
 class TensorBoard:
-    """Event files, a folder a run, in the experiment's folder: tensorboard --logdir runs/NAME/tensorboard"""
+    """Event files, a folder a run, in the experiment's folder: tensorboard --logdir runs/NAME/tensorboard
+
+    A tool makes room for a run (`begin`), adds a line of metrics.jsonl (`write`), and at the end adds each run's final
+    result with its hyperparameters, and pictures (PNG; `finish`).
+    """
 
     def __init__(self, experiment: Experiment):
         self.experiment = experiment
@@ -74,7 +63,10 @@ class TensorBoard:
 
 
 class Wandb:
-    """A W&B run for every run, grouped by experiment. WANDB_MODE=offline keeps all of it in the experiment's folder."""
+    """A W&B run for every run, grouped by experiment. WANDB_MODE=offline keeps all of it in the experiment's folder.
+
+    W&B keeps the curves of earlier starts beside those of later ones.
+    """
 
     def __init__(self, experiment: Experiment):
         self.experiment = experiment
@@ -99,14 +91,14 @@ class Wandb:
     def finish(self, pictures: Sequence[Path]) -> None:
         import wandb
 
-        for place, run in enumerate(self.runs.values()):
-            if place == 0 and pictures:
+        for number, run in enumerate(self.runs.values()):
+            if number == 0 and pictures:
                 run.log({file.stem: wandb.Image(str(file)) for file in pictures})
             run.finish()
         wandb.teardown()  # waits until its own process has written everything
 
 
-TOOLS: dict[str, Callable[[Experiment], Logger]] = {"tensorboard": TensorBoard, "wandb": Wandb}
+TOOLS = {"tensorboard": TensorBoard, "wandb": Wandb}
 
 
 class Loggers:
@@ -117,10 +109,10 @@ class Loggers:
         for name in names:
             if name not in TOOLS:
                 raise InputError(f"--log {name}: unknown; use {' or '.join(TOOLS)}")
-            if importlib.util.find_spec(PACKAGES[name]) is None:
+            if importlib.util.find_spec(name) is None:
                 raise InputError(f"--log {name}: not installed; .venv/bin/pip install -r requirements-extras.txt")
         self.names = list(dict.fromkeys(names))
-        self.loggers: dict[str, Logger] = {}
+        self.loggers: dict[str, TensorBoard | Wandb] = {}
 
     def open(self, experiment: Experiment) -> None:
         """Begin with an experiment. Before it nothing is logged."""
@@ -129,21 +121,22 @@ class Loggers:
 
     def begin(self, run: Run, lines: Sequence[dict]) -> None:
         """A run begins or goes on; `lines`: what it logged before."""
-        for name, logger in list(self.loggers.items()):
-            self._try(name, lambda logger=logger: (logger.begin(run), [logger.write(run, line) for line in lines]))
+        self._each(lambda logger: (logger.begin(run), [logger.write(run, line) for line in lines]))
 
     def write(self, run: Run, line: dict) -> None:
-        for name, logger in list(self.loggers.items()):
-            self._try(name, lambda logger=logger: logger.write(run, line))
+        self._each(lambda logger: logger.write(run, line))
 
     def finish(self, pictures: Callable[[], Sequence[Path]] = list) -> None:
         """Close; `pictures` draws figures and is called only where a logger wants them."""
         drawn: list[Path] = []
         if self.loggers:
             self._try("figures", lambda: drawn.extend(pictures()))
-        for name, logger in list(self.loggers.items()):
-            self._try(name, lambda logger=logger: logger.finish(drawn))
+        self._each(lambda logger: logger.finish(drawn))
         self.loggers = {}
+
+    def _each(self, act: Callable[[TensorBoard | Wandb], object]) -> None:
+        for name, logger in list(self.loggers.items()):
+            self._try(name, lambda logger=logger: act(logger))
 
     def _try(self, name: str, act: Callable[[], object]) -> None:
         try:
@@ -163,8 +156,6 @@ def scalars(line: dict) -> dict[str, float]:
 
 def hyperparameters(experiment: Experiment, run: Run) -> dict[str, str | int | float | bool]:
     """The config's values by dotted key, with the run's own head count, seed, learning rate and weight decay."""
-    from dataclasses import asdict
-
     config = experiment.config
     values = {
         f"{section}.{key}": value

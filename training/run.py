@@ -9,14 +9,14 @@ import torch
 from filelock import FileLock, Timeout
 
 from data.dataset import Dataset, prepare
-from data.tokenizers import fingerprint, load_tokenizer
-from data.tokenizers.huggingface import hf_files
+from data.tokenizers import load_tokenizer
+from data.tokenizers.export import hf_files
 from errors import InputError, WorkError
 from experiment.checkpoint import good_iterations
 from experiment.config import Config
 from experiment.folder import Experiment, Run, refuse_links
 from experiment.pretrained import check_init, check_vocabulary, open_pretrained, other_split
-from files import link_or_copy, make_folder, remove_folder, remove_temporaries, write_folder, write_text
+from files import make_folder, remove_folder, remove_temporaries, write_folder, write_text
 from machine import free_bytes, pick_device
 from training import checkpoint
 from training.growth import asked_for, begun, examine, generations
@@ -46,6 +46,8 @@ def train_experiment(
         Interrupted: by a signal, after a checkpoint.
     """
     device = pick_device(device_name)
+    if device.type == "cuda":
+        torch.cuda.set_device(device.index or 0)  # streams and graphs are made on the current one
     keep_freed_memory()
     examine(path, config)  # before the corpus is prepared, which may take long
     dataset = prepare(config.data)
@@ -179,7 +181,7 @@ def keep_tokenizer(folder: Path, dataset: Dataset) -> None:
     """Write the tokenizer, where the folder does not hold it."""
     if folder.exists():
         try:
-            if fingerprint(load_tokenizer(folder)) == fingerprint(dataset.tokenizer):
+            if load_tokenizer(folder).definition == dataset.tokenizer.definition:
                 return
             log.warning(f"{folder}: another tokenizer than that of the data; put back")
         except InputError as error:
@@ -190,18 +192,11 @@ def keep_tokenizer(folder: Path, dataset: Dataset) -> None:
 def write_hf_tokenizer(job: Job, runs: Sequence[Run]) -> None:
     """Put the tokenizer as transformers reads it into the runs' folders, where it is not there as it should be."""
     for name, text in hf_files(job.dataset.tokenizer, job.config.model.block_size).items():
-        first = None
         for run in runs:
-            target = run.path / name
-            if target.exists() and target.read_bytes() == text.encode("utf-8"):
-                first = first or target
-                continue
             run.path.mkdir(parents=True, exist_ok=True)
-            if first:
-                link_or_copy(first, target)
-            else:
+            target = run.path / name
+            if not target.exists() or target.read_bytes() != text.encode("utf-8"):
                 write_text(target, text)
-                first = target
 
 
 def say_what_rests(experiment: Experiment, asked: Sequence[Run]) -> None:

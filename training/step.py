@@ -8,12 +8,12 @@ import hashlib
 import logging
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from experiment.config import TrainConfig
+from experiment.folder import Run
 from model.gpt import GPT
 from model.layers import MASK32, mix
 from training.optimizer import StackedAdamW, lr_schedule
@@ -22,21 +22,13 @@ from training.settings import ExecutionSettings
 log = logging.getLogger("headcount")
 
 
-class Hyperparameters(Protocol):
-    """What sets a run apart from its companions while it trains: a Run."""
-
-    seed: int
-    learning_rate: float
-    weight_decay: float
-
-
 class TrainStep:
     """A training step of the R runs of a model, whose parameters move into its optimizer.
 
     Attributes after a call: losses and norms (R,), the mean training loss and the gradient norm before clipping.
     """
 
-    def __init__(self, model: GPT, runs: Sequence[Hyperparameters], train: TrainConfig, settings: ExecutionSettings):
+    def __init__(self, model: GPT, runs: Sequence[Run], train: TrainConfig, settings: ExecutionSettings):
         self.model, self.train, self.settings = model, train, settings
         decays = [run.weight_decay for run in runs]
         self.optimizer = StackedAdamW(model, decays, (train.beta1, train.beta2), train.grad_clip)
@@ -163,9 +155,8 @@ class Graphed:
         try:
             with torch.cuda.graph(graph, stream=self.stream):
                 self.work()
+            self.graph = graph
         except torch.OutOfMemoryError:
             raise
         except RuntimeError as error:
             log.warning(f"no CUDA graph ({str(error).splitlines()[0][:120]}): training without it")
-        else:
-            self.graph = graph

@@ -12,9 +12,6 @@ from experiment.config import Config
 from experiment.folder import Experiment, Run
 from terminal import table
 
-WIDTH = 80
-"""Characters of a terminal that every table fits, as far as it can."""
-
 
 def by_setting(runs: Sequence[Run]) -> dict[tuple[float, float], dict[int, list[int]]]:
     """{(learning rate, weight decay): {H: rows of `runs`}}, in increasing order: rows that differ in seed alone."""
@@ -52,33 +49,27 @@ class LossRows:
     def __init__(self, runs: Sequence[Run], config: Config):
         self.config, self.groups = config, by_setting(runs)
         self.heads = sorted({run.n_head for run in runs})
-        self.n_seed = {len(rows) for by_head in self.groups.values() for rows in by_head.values()}
-        room = WIDTH - 15 - 9 * len(swept(config))
-        self.digits = 4 if 8 * len(self.heads) <= room else 3
 
     def header(self) -> str:
-        seeds = " to ".join(map(str, sorted({min(self.n_seed), max(self.n_seed)})))
-        over = f", mean of {seeds} seeds" if self.n_seed != {1} else ""
-        return f"validation loss in nats per token{over}\n" + self._line(
-            "iter", swept(self.config), [f"H={heads}" for heads in self.heads], "left"
+        counts = sorted({len(rows) for by_head in self.groups.values() for rows in by_head.values()})
+        seeds = (
+            "" if counts == [1] else f", mean of {' to '.join(map(str, dict.fromkeys([counts[0], counts[-1]])))} seeds"
         )
+        titles = ["iter", *swept(self.config), *(f"H={heads}" for heads in self.heads), "left"]
+        return f"validation loss in nats per token{seeds}\n{row(titles)}"
 
     def rows(self, iteration: int, losses: Sequence[float], left: str) -> str:
         """The losses of all runs, and how long training will go on."""
-        return "\n".join(
-            self._line(
-                str(iteration),
-                setting_cells(self.config, key),
-                [mean((losses[r] for r in by_head.get(heads, ())), self.digits) for heads in self.heads],
-                left,
-            )
-            for key, by_head in self.groups.items()
-        )
+        lines = []
+        for key, by_head in self.groups.items():
+            means = [mean((losses[r] for r in by_head.get(heads, ())), digits=3) for heads in self.heads]
+            lines.append(row([str(iteration), *setting_cells(self.config, key), *means, left]))
+        return "\n".join(lines)
 
-    def _line(self, iteration: str, setting: list[str], cells: list[str], left: str) -> str:
-        wide = self.digits + 4
-        text = iteration.rjust(7) + "".join(cell.rjust(9) for cell in setting)
-        return text + "".join(cell.rjust(wide) for cell in cells) + left.rjust(8)
+
+def row(cells: Sequence[str]) -> str:
+    """Cells in columns that are as wide in every row: nine head counts fit 80 characters."""
+    return " ".join(cell.rjust(6) for cell in cells)
 
 
 def result_table(experiment: Experiment) -> str:

@@ -263,7 +263,7 @@ class Measurements:
             return sum(tokens * flops[n.n_head] / FLOPS for n in networks)
         tokens = self.text.count(measure) * self.text.length
         if measure == "ablation":
-            return sum(tokens * flops[n.n_head] / FLOPS * ablation.passes(layers, n.n_head) * 0.7 for n in networks)
+            return sum(tokens * flops[n.n_head] / FLOPS * ablation.passes(layers, n.n_head) for n in networks)
         pattern = layers * length * PATTERN_SECONDS
         return sum(tokens * (flops[n.n_head] / FLOPS + n.n_head * pattern) for n in networks)
 

@@ -28,7 +28,7 @@ class ValidationText:
     """
 
     experiment: Experiment
-    TOKENS: ClassVar = {"heads": 2**15, "ablation": 2**12}  # that a measure is taken over, at most
+    TOKENS: ClassVar = {"heads": 2**14, "ablation": 2**12}  # that a measure is taken over, at most
 
     @property
     def settings(self) -> dict:

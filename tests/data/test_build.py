@@ -10,13 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data import dataset as packed
 from data import prepare as build
 from data import tokenise
 from data.config import DataConfig
+from data.corpus import LONGEST, chunked
 from data.dataset import prepare
-from data.tokenizers import LONGEST, pieces
+from data.sources import open_corpus
 from tests.data.memory import PEAK, linux
+from tests.data.test_dataset import held
 
 ROOT = Path(__file__).parents[2]
 TALES = DataConfig(n_stories=60, vocab_size=300)
@@ -53,8 +54,7 @@ def interrupted(tmp_path, small_batches, monkeypatch):
             prepare(TALES, tmp_path / "cache")
     calls.clear()
     monkeypatch.setattr(tokenise, "_encode", counted)
-    (left,) = (tmp_path / "cache").iterdir()
-    assert left.name.startswith(".building-")
+    assert [path.name[:10] for path in held(tmp_path / "cache")] == [".building-"]
     return whole, tmp_path / "cache", calls
 
 
@@ -62,25 +62,24 @@ def test_an_interrupted_build_goes_on(interrupted, monkeypatch):
     whole, cache, calls = interrupted
     monkeypatch.setattr(build.BPETokenizer, "train", None)  # it is there already
     dataset = prepare(TALES, cache)
-    n_batches = sum(1 for _ in tokenise._batches(packed.open_corpus(TALES).pieces()))
+    n_batches = sum(1 for _ in tokenise._batches(open_corpus(TALES).chunks()))
     assert n_batches - 12 <= len(calls) < n_batches - 5
     assert content(dataset) == content(whole)
-    assert [path.name for path in cache.iterdir()] == [dataset.hash]
+    assert held(cache) == {dataset.folder}
     files = {path.relative_to(dataset.folder) for path in dataset.folder.rglob("*")}
     assert files == {path.relative_to(whole.folder) for path in whole.folder.rglob("*")}
 
 
-@pytest.mark.parametrize("name", ["train.bin", "train_relations.bin", "train.documents", "train.journal"])
-@pytest.mark.parametrize("damage", ["cut", "changed", "longer", "gone"])
-def test_what_the_journal_does_not_vouch_for_is_done_again(interrupted, name, damage):
+@pytest.mark.parametrize("damage", ["cut", "changed", "longer", "gone", "empty"])
+def test_a_shard_that_is_not_whole_is_made_again(interrupted, damage):
     whole, cache, _ = interrupted
-    file = next(cache.iterdir()) / name
+    (file,) = cache.glob(".building-*/train-shards/000003.npz")
     data = file.read_bytes()
     middle = len(data) // 2
     file.unlink()
     if damage != "gone":
         changed = data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :]
-        file.write_bytes({"cut": data[:middle], "changed": changed, "longer": data + b"{]"}[damage])
+        file.write_bytes({"cut": data[:middle], "changed": changed, "longer": data + b"{]", "empty": b""}[damage])
     assert content(prepare(TALES, cache)) == content(whole)
 
 
@@ -95,16 +94,16 @@ def test_a_killed_build_goes_on_in_another_process(tmp_path):
     process = subprocess.Popen([sys.executable, "-c", program], cwd=ROOT)
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline and process.poll() is None:
-        if any(journal.stat().st_size > 2000 for journal in tmp_path.glob("cache/.building-*/train.journal")):
+        if len(list(tmp_path.glob("cache/.building-*/train-shards/*.npz"))) > 20:
             process.send_signal(signal.SIGKILL)
             break
         time.sleep(0.005)
     assert process.wait() == -signal.SIGKILL
-    (left,) = tmp_path.glob("cache/.building-*/train.bin")
-    begun = left.read_bytes()[:5000]
+    (first,) = tmp_path.glob("cache/.building-*/train-shards/000000.npz")
+    begun = first.stat().st_mtime_ns, np.load(first)["ids"]
     subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)
     dataset = prepare(config, tmp_path / "cache")
-    assert dataset.train[:2500].tobytes() == begun
+    assert dataset.train[1 : 1 + len(begun[1])].tolist() == begun[1].tolist()
     assert content(dataset) == content(prepare(config, tmp_path / "whole"))
 
 
@@ -133,19 +132,24 @@ def test_memory_stays_flat(tmp_path):
     assert float(done.stdout) < 90
 
 
+def fragments(text, size):
+    yield from ((text[i : i + size], False) for i in range(0, len(text), size))
+    yield "", True
+
+
 def test_text_with_no_place_to_cut_is_cut_all_the_same():
     text = "x" * (2 * LONGEST + 5)
-    cut = list(pieces(text[i : i + 1000] for i in range(0, len(text), 1000)))
-    assert [len(piece) for piece in cut] == [LONGEST, LONGEST, 5]
-    assert list(pieces([text])) == cut
+    cut = list(chunked(fragments(text, 1000)))
+    assert [len(chunk.text) for chunk in cut] == [LONGEST, LONGEST, 5]
+    assert list(chunked([(text, True)])) == cut
 
 
-def test_cuts_do_not_depend_on_the_chunks():
+def test_cuts_do_not_depend_on_the_fragments():
     text = "".join(f"{i} words, and{' ' * (i % 7)}more.\r\n" for i in range(70_000))
-    cut = list(pieces([text]))
+    cut = list(chunked([(text, True)]))
     assert len(cut) > 5
     for size in (1 << 20, 777_777, 12_345):
-        assert list(pieces(text[i : i + size] for i in range(0, len(text), size))) == cut
+        assert list(chunked(fragments(text, size))) == cut
 
 
 def text_config(tmp_path, *texts, **settings):

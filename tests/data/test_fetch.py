@@ -8,8 +8,8 @@ from http.server import BaseHTTPRequestHandler
 
 import pytest
 
-from data import fetch, tokenizers
-from data.config import DataConfig, check
+from data import fetch
+from data.config import DataConfig, check_data
 from data.dataset import prepare
 from data.fetch import download, within
 from data.sources import open_corpus
@@ -64,7 +64,7 @@ def server():
 
 def text(path: str, **settings) -> DataConfig:
     config = DataConfig(source="text", path=path, **settings)
-    check(config)
+    check_data(config)
     return config
 
 
@@ -74,14 +74,14 @@ def test_an_address_gives_the_file_byte_for_byte_and_is_asked_once(server):
     assert server.asked == ["/text.txt"]
 
 
-def test_a_damaged_copy_in_the_cache_is_fetched_again_and_that_is_said(server, cache, capsys):
+def test_a_damaged_copy_in_the_cache_is_fetched_again_and_that_is_said(server, cache, caplog):
     address = f"{server.address}/text.txt"
     file = download(address)
     held = file.read_bytes()
     for content in (held[:-1], held.replace(held[:1], b"#", 1)):
         file.write_bytes(content)
         assert download(address).read_bytes() == held
-        assert f"the copy of {address}" in capsys.readouterr().err
+        assert f"the copy of {address}" in caplog.messages[-1]
     file.with_suffix(".json").unlink()
     assert download(address).read_bytes() == held
     assert server.asked == ["/text.txt"] * 4
@@ -142,7 +142,7 @@ def refuse(*_, **__):
 @pytest.mark.parametrize(("call", "why"), [(refuse, "no such host, or no network"), (time.sleep, "no answer")])
 def test_a_tokenizer_that_cannot_be_fetched_names_the_way_out(monkeypatch, tmp_path, call, why):
     tiktoken_file(monkeypatch, tmp_path, call if call is refuse else lambda *_, **__: time.sleep(5))
-    monkeypatch.setattr(tokenizers, "PATIENCE", 0.3)
+    monkeypatch.setattr("data.tokenizers.bpe.PATIENCE", 0.3)
     with pytest.raises(InputError) as refusal:
         prepare(DataConfig(n_stories=5, tokenizer="o200k_base"))
     assert f"data.tokenizer: o200k_base needs tiktoken's file of it, which cannot be had ({why})" in str(refusal.value)
@@ -158,10 +158,10 @@ def test_gpt2_is_read_from_the_folder_that_the_environment_names(monkeypatch, tm
     import tiktoken.load
     from tiktoken_ext import openai_public
 
-    from data.tokenizers.export import _byte_names
+    from data.tokenizers.export import byte_names
 
     tiktoken_file(monkeypatch, tmp_path, refuse)
-    names = _byte_names()
+    names = byte_names()
     order = sorted(range(256), key=lambda byte: (len(names[byte].encode()) > 2 or ord(names[byte]) >= 256, byte))
     merges = [("t", "h"), ("\u0120", "th"), ("\u0120th", "e")]
     vocabulary = {names[byte]: i for i, byte in enumerate(order)}

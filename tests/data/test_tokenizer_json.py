@@ -2,7 +2,6 @@
 
 import json
 
-import numpy as np
 import pytest
 import tiktoken
 from hypothesis import assume, example, given, settings
@@ -10,9 +9,10 @@ from hypothesis import strategies as st
 from tiktoken_ext import openai_public
 
 from data.config import TIKTOKEN_SIZES
+from data.corpus import chunked
 from data.tales import story
-from data.tokenizers import END_OF_TEXT, BPETokenizer, load_tokenizer, pieces
-from data.tokenizers.export import tokenizer_json
+from data.tokenizers import END_OF_TEXT, BPETokenizer, load_tokenizer
+from data.tokenizers.export import bpe_json
 
 tokenizers = pytest.importorskip("tokenizers")
 
@@ -32,9 +32,7 @@ def encoding(name: str) -> BPETokenizer:
 
 
 ALL = {"bpe": BPE} | {name: encoding(name) for name in NAMES}
-HF = {
-    name: tokenizers.Tokenizer.from_str(tokenizer_json(t.ranks, t.pattern, t.special_tokens)) for name, t in ALL.items()
-}
+HF = {name: tokenizers.Tokenizer.from_str(bpe_json(t.ranks, t.pattern, t.special_tokens)) for name, t in ALL.items()}
 TEXT = st.text(st.characters(codec="utf-8")) | st.text(
     st.sampled_from("aabcé's tTHElL10… !?/\n\r\t\x0b\x1c\x85\u2028\u00a0水\u0302"), max_size=60
 )
@@ -75,10 +73,10 @@ def test_a_saved_bpe_has_the_file(tmp_path):
 @pytest.mark.parametrize("name", NAMES)
 @settings(max_examples=100, deadline=None)
 @given(text=TEXT, size=st.integers(1, 6))
-def test_a_text_in_pieces_has_the_tokens_of_the_whole_in_every_encoding(name, text, size):
-    cut = list(pieces([text], size))
+def test_a_text_in_chunks_has_the_tokens_of_the_whole_in_every_encoding(name, text, size):
+    cut = [chunk.text for chunk in chunked([(text, True)], size)]
     assert "".join(cut) == text
-    assert np.concatenate(ALL[name].encode_batch(cut)).tolist() == ALL[name].encode(text)
+    assert [i for ids in ALL[name].encode_batch(cut) for i in ids] == ALL[name].encode(text)
 
 
 @pytest.mark.parametrize("name", NAMES)

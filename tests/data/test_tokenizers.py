@@ -11,7 +11,9 @@ import rustbpe
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from data.tokenizers import END_OF_TEXT, PATTERN, BPETokenizer, CharTokenizer, load_tokenizer, pieces
+from data.corpus import chunked
+from data.tokenizers import END_OF_TEXT, BPETokenizer, CharTokenizer, load_tokenizer
+from data.tokenizers.bpe import PATTERN
 from errors import InputError
 
 CORPUS = (
@@ -36,14 +38,14 @@ def test_bpe_gives_any_text_back(text):
 
 @settings(max_examples=300, deadline=None)
 @given(SPACES, st.integers(1, 6))
-def test_a_text_in_pieces_has_the_tokens_of_the_whole(text, size):
-    cut = list(pieces(text, size))
+def test_a_text_in_chunks_has_the_tokens_of_the_whole(text, size):
+    cut = [chunk.text for chunk in chunked([(text, True)], size)]
     assert "".join(cut) == text
-    assert np.concatenate(BPE.encode_batch(cut)).tolist() == BPE.encode(text)
+    assert [i for ids in BPE.encode_batch(cut) for i in ids] == BPE.encode(text)
 
 
-def test_pieces_do_cut_long_text():
-    assert len(list(pieces(CORPUS, 50))) > 4
+def test_chunks_do_cut_long_text():
+    assert len(list(chunked([(CORPUS, True)], 50))) > 4
 
 
 def test_bpe_encodes_as_its_trainer_does():

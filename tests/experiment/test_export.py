@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data.tokenizers import BPETokenizer, CharTokenizer
-from data.tokenizers.huggingface import hf_files
+from data.tokenizers.export import hf_files
 from headcount import load
 from tests.conftest import small_config
 from training.run import train_experiment

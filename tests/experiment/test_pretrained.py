@@ -189,21 +189,31 @@ def test_a_gpt2_of_the_hub_is_fetched_by_name_without_its_pickles_and_then_needs
     for name in ("pytorch_model.bin", "modeling.py"):
         (served / name).write_bytes(b"never fetched")
 
-    def sampled(name, **environment):
-        command = [sys.executable, "sample.py", name, "--prompt", "The old man", "--greedy", "--max_new_tokens", "9"]
+    def sampled(*names, **environment) -> list:
+        """The text that sample.py writes with each, or its complaint, in one process: the hub's library looks at its
+        environment once."""
+        program = (
+            "import io, json, sys, errors, sample\nfrom contextlib import redirect_stderr, redirect_stdout\n"
+            "options = ['--prompt', 'The old man', '--greedy', '--max_new_tokens', '9', '--json']\n"
+            "for name in sys.argv[1:]:\n"
+            "    with redirect_stdout(io.StringIO()) as out, redirect_stderr(io.StringIO()) as err:\n"
+            "        failed = errors.guard('sample.py', sample.main, [name, *options])\n"
+            "    print(json.dumps(err.getvalue() if failed else json.loads(out.getvalue())['runs'][0]['texts']))\n"
+        )
         given = os.environ | {"HF_HOME": str(tmp_path / "hf")} | environment
-        done = subprocess.run([*command, "--json"], cwd=ROOT, env=given, capture_output=True, text=True)
-        return json.loads(done.stdout)["runs"][0]["texts"] if done.returncode == 0 else done.stderr
+        command = [sys.executable, "-c", program, *names]
+        done = subprocess.run(command, cwd=ROOT, env=given, capture_output=True, text=True, check=True)
+        return [json.loads(line) for line in done.stdout.splitlines()]
 
     with serving(served, "models") as address:
-        fetched = sampled("owner/name", HF_ENDPOINT=address)
-        unknown = sampled("owner/other", HF_ENDPOINT=address)
-    assert fetched == sampled(str(foreign[0]))
+        fetched, local, unknown = sampled("owner/name", str(foreign[0]), "owner/other", HF_ENDPOINT=address)
     assert isinstance(fetched, list)
-    assert fetched == sampled("owner/name", HF_ENDPOINT="http://127.0.0.1:9")
-    assert fetched == sampled("owner/name", HF_HUB_OFFLINE="1")
+    assert fetched == local
+    assert sampled("owner/name", HF_ENDPOINT="http://127.0.0.1:9") == [fetched]
+    kept, missing = sampled("owner/name", "owner/other", HF_HUB_OFFLINE="1")
+    assert kept == fetched
     assert "owner/other: no such folder, no local copy of that name, and the hub did not give it (it has no" in unknown
-    assert "(HF_HUB_OFFLINE is set)" in sampled("owner/other", HF_HUB_OFFLINE="1")
+    assert "(HF_HUB_OFFLINE is set)" in missing
     names = {file.name for file in (tmp_path / "hf").rglob("*")}
     assert "model.safetensors" in names
     assert not {"pytorch_model.bin", "modeling.py"} & names

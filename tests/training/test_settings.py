@@ -43,7 +43,7 @@ def losses(made: Stack, steps=5) -> np.ndarray:
 
 
 def test_compiled_training_equals_eager_training(tmp_path):
-    for model, kernel in (({}, False), ({}, have_kernel()), ({"dropout": 0.2}, False)):
+    for model, kernel in (({}, have_kernel()), ({"dropout": 0.2}, False)):
         compiled = dataclasses.replace(EAGER, compile=True, kernel=kernel)
         eager = losses(stack(tmp_path / "a", model=model))
         made = stack(tmp_path / "b", compiled, model=model)
@@ -85,13 +85,20 @@ def test_training_with_the_kernel_equals_training_without(tmp_path):
         assert np.abs(losses(made) - plain).max() < difference
 
 
-def test_attention_in_fp32_sees_fp32_tensors_under_bf16(tmp_path):
-    made = stack(tmp_path, ExecutionSettings("bf16", "fp32"))
+@pytest.mark.parametrize(("attention", "dtype"), [("fp32", torch.float32), ("bf16", torch.bfloat16)])
+def test_attention_has_its_own_precision_under_bf16(tmp_path, monkeypatch, attention, dtype):
     seen = []
-    made.model.h[0].attn.q.register_forward_hook(lambda _m, _i, out: seen.append(out.dtype))
-    made.model.h[0].mlp.c_fc.register_forward_hook(lambda _m, _i, out: seen.append(out.dtype))
+    fused = torch.nn.functional.scaled_dot_product_attention
+
+    def watched(q, k, v, **more):
+        seen.append(q.dtype)
+        return fused(q, k, v, **more)
+
+    monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", watched)
+    made = stack(tmp_path, ExecutionSettings("bf16", attention))
+    made.model.h[0].mlp.c_fc.register_forward_hook(lambda _module, _inputs, out: seen.append(out.dtype))
     made.step(0)
-    assert seen == [torch.float32, torch.float32, torch.bfloat16]  # two head counts, then the MLP
+    assert seen == [dtype, dtype, torch.bfloat16]  # two head counts, then the MLP
 
 
 def test_precision_is_by_rule_from_what_the_cpu_has(monkeypatch):

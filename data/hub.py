@@ -1,8 +1,8 @@
-"""Documents that are rows: datasets of the Hugging Face hub, folders of their files, and .jsonl, .json and .parquet
-files, all through the `datasets` library.
+"""Documents of a dataset, as the `datasets` library knows it: of the Hugging Face hub, or a folder of files.
 
 The one idea: what is asked of a hub is answered once. Prepared tokens are found by the request, so that going on needs
-no network; what the answer was (the commit) stands beside them. Files on this machine are known by their content.
+no network; what the answer was (the commit) stands beside them. A folder on this machine is known by its content:
+`datasets` says which of its files are which split, and they are read as any files of the user's.
 
 Nothing of a dataset is ever executed: `datasets` runs no code of a repository, and is not asked to.
 """
@@ -10,6 +10,7 @@ Nothing of a dataset is ever executed: `datasets` runs no code of a repository, 
 import glob
 import hashlib
 import json
+import logging
 import os
 import sys
 from collections.abc import Iterator
@@ -19,74 +20,82 @@ from pathlib import Path
 from typing import Any
 
 from data.config import DataConfig
+from data.corpus import Chunk, chunked
+from data.documents import Files, files_in
 from data.fetch import PATIENCE, TIMEOUT, reason, within
-from data.sources import Piece, digest, fingerprint, in_pieces
+from data.formats import File
+from data.readers import ROWS, no_column, texts_of_rows
 from errors import InputError, WorkError
+from files import sha256
+
+log = logging.getLogger("headcount")
 
 HELD_OUT = ("validation", "valid", "val", "dev", "test")  # names of splits to validate on, the first that is there
-ROWS = 100  # read at a time
 
 
-class Table:
-    """A corpus of rows, opened when it is first read."""
+class Hub:
+    """A dataset, opened when it is first read."""
 
     tagged = False
     n_chars = None
 
-    def __init__(self, config: DataConfig, fingerprint: str, files: list[Path] | None = None, kind: str | None = None):
+    def __init__(self, config: DataConfig):
+        """Raises InputError where `config` names no dataset, or a folder that is not there."""
         self.config = config
-        self.fingerprint = fingerprint
-        self._files = files
-        self._kind = kind
+        self._path = path = os.path.expanduser(config.path)
+        self._local = os.path.isdir(path)
+        asked = {key: getattr(config, key) for key in ("config", "split", "val_split", "column")}
+        if self._local:
+            if glob.has_magic(path):
+                raise InputError(
+                    f"data.path: {path}: `datasets` takes such a name for a pattern; rename it without []*?"
+                )
+            files = files_in(Path(path))
+            if not files:
+                raise InputError(f"data.path: {path} is empty; give a folder with the files of a dataset")
+            asked["files"] = [[file.relative_to(path).as_posix(), sha256(file)] for file in files]
+            if {File(file, file.name).kind for file in files} == {None} and any(".txt" in file.name for file in files):
+                asked["whole"] = True  # each a document
+        elif path.startswith(("/", ".", "~")) or path.count("/") > 1:
+            raise InputError(f"data.path: no such folder: {path}; paths start from {os.getcwd()}")
+        else:
+            asked |= {"path": path, "revision": config.revision}
+        self.fingerprint = hashlib.sha256(json.dumps(asked).encode()).hexdigest()
 
     @property
     def splits(self) -> tuple[str, ...]:
-        return tuple(self._opened[0])
+        return self._opened.splits
 
     @property
     def origin(self) -> dict | None:
-        return self._opened[1]
+        return self._opened.origin
 
-    def pieces(self, split: str = "train") -> Iterator[Piece]:
+    def chunks(self, split: str = "train") -> Iterator[Chunk]:
         """Yield every row's text in order, leaving out the empty ones."""
-        column, row = self.config.column, 0
-        rows = self._opened[0][split]
-        with _complaints(self.config, reading=True):
-            for batch in rows.iter(batch_size=ROWS):
-                for text in batch[column]:
-                    if text is not None and not isinstance(text, str):
-                        raise InputError(
-                            f"data.column: row {row} of {column!r} holds {type(text).__name__}, not text; "
-                            "give a column of text"
-                        )
-                    row += 1
-                    if text:
-                        yield from in_pieces([text])
+        return self._opened.chunks(split)
 
     @cached_property
-    def _opened(self) -> tuple[dict[str, Any], dict | None]:
-        """({"train": rows, "val": rows where they are named}, what the hub's answer was)."""
+    def _opened(self) -> "Files | _Rows":
         import datasets
 
         datasets.logging.set_verbosity(datasets.logging.CRITICAL)
         if not sys.stderr.isatty():
             datasets.disable_progress_bars()
         with _complaints(self.config):
-            if not self._files:
-                return self._open_dataset()
-            loader = "parquet" if self._kind == ".parquet" else "json"
-            builder = datasets.load_dataset_builder(loader, data_files=[glob.escape(str(file)) for file in self._files])
-            return _as_they_come(builder, {"train": "train"}, self.config.column), None
+            return self._open()
 
-    def _open_dataset(self) -> tuple[dict[str, Any], dict | None]:
+    def _open(self) -> "Files | _Rows":
         import datasets
+        from datasets.packaged_modules.csv.csv import Csv
+        from datasets.packaged_modules.json.json import Json
+        from datasets.packaged_modules.parquet.parquet import Parquet
+        from datasets.packaged_modules.text.text import Text
 
-        config, path = self.config, os.path.expanduser(self.config.path)
-        local = os.path.isdir(path)
-        if not local and not datasets.config.HF_HUB_OFFLINE:
+        config, path = self.config, self._path
+        if not self._local and not datasets.config.HF_HUB_OFFLINE:
             _reach(config)
         builder = datasets.load_dataset_builder(path, config.config, revision=config.revision)
-        if datasets.config.HF_HUB_OFFLINE and not local:
+        if datasets.config.HF_HUB_OFFLINE and not self._local:
             _same_copy(config, builder)
         names = [str(name) for name in builder.config.data_files or builder.info.splits or ()]
         chosen = {"train": config.split}
@@ -98,34 +107,36 @@ class Table:
         for key, name in (("split", config.split), ("val_split", named or config.split)):
             if name not in names:
                 raise InputError(f"data.{key}: {path} has no split {name!r}; it has {', '.join(names)}")
-        origin = None if local else {"dataset": path, "config": builder.config.name, "commit": builder.hash}
-        if not local and not config.streaming:
+        if self._local and isinstance(builder, Text | Json | Csv | Parquet):
+            of = {part: [str(file) for file in builder.config.data_files[name]] for part, name in chosen.items()}
+            files = {part: [File(Path(name), name) for name in names] for part, names in of.items()}
+            return Files(config, files, self.fingerprint)
+        origin = None if self._local else {"dataset": path, "config": builder.config.name, "commit": builder.hash}
+        if not self._local and not config.streaming:
             builder.download_and_prepare()
             builder = _of_the_copy(builder, set(chosen.values()))
-        return _as_they_come(builder, chosen, config.column), origin
+        return _Rows(config, _as_they_come(builder, chosen, config), origin)
 
 
-def open_dataset(config: DataConfig) -> Table:
-    """The dataset that `config` names: on the hub, or a folder of files. Raises InputError where the folder is not."""
-    path = os.path.expanduser(config.path)
-    asked = {key: getattr(config, key) for key in ("config", "split", "val_split", "column")}
-    if os.path.isdir(path):
-        if glob.has_magic(path):
-            raise InputError(f"data.path: {path}: `datasets` takes such a name for a pattern; rename it without []*?")
-        files = sorted(file for file in Path(path).rglob("*") if file.is_file() and not _hidden(file, Path(path)))
-        if not files:
-            raise InputError(f"data.path: {path} is empty; give a folder with the files of a dataset")
-        asked["files"] = [[file.relative_to(path).as_posix(), digest(file)] for file in files]
-    elif path.startswith(("/", ".", "~")) or path.count("/") > 1:
-        raise InputError(f"data.path: no such folder: {path}; paths start from {os.getcwd()}")
-    else:
-        asked |= {"path": path, "revision": config.revision}
-    return Table(config, hashlib.sha256(json.dumps(asked).encode()).hexdigest())
+class _Rows:
+    """Rows of `datasets`, by split."""
 
+    def __init__(self, config: DataConfig, rows: dict[str, Any], origin: dict | None):
+        self.config, self.rows, self.origin = config, rows, origin
+        self.splits = tuple(rows)
 
-def open_files(files: list[Path], kind: str, config: DataConfig) -> Table:
-    """The rows of files of one kind, .jsonl, .json or .parquet. Raises InputError where one cannot be read."""
-    return Table(config, fingerprint([kind, config.column, *map(digest, files)]), files, kind)
+    def chunks(self, split: str) -> Iterator[Chunk]:
+        texts = texts_of_rows(self._each(split), self.config.path, self.config, log.warning)
+        with _complaints(self.config, reading=True):
+            yield from chunked((text, True) for text in texts)
+
+    def _each(self, split: str) -> Iterator[tuple[str, dict]]:
+        n = 0
+        for batch in self.rows[split].iter(batch_size=ROWS):
+            names = list(batch)
+            for values in zip(*batch.values(), strict=True):
+                n += 1
+                yield f"row {n}", dict(zip(names, values, strict=True))
 
 
 def _of_the_copy(builder: Any, splits: set[str]) -> Any:
@@ -136,18 +147,22 @@ def _of_the_copy(builder: Any, splits: set[str]) -> Any:
     return datasets.load_dataset_builder("arrow", data_files=files)
 
 
-def _as_they_come(builder: Any, splits: dict[str, str], column: str) -> dict[str, Any]:
-    """The rows of each of `splits`, in bounded memory, with that column alone where the format allows to leave the
-    others aside: they need not be fetched, and may differ from row to row. Raises InputError where it is not there."""
+def _as_they_come(builder: Any, splits: dict[str, str], config: DataConfig) -> dict[str, Any]:
+    """The rows of each of `splits`, in bounded memory, with the column asked for alone where the format allows to leave
+    the others aside: they need not be fetched, and may differ from row to row. Raises InputError where it is not there.
+    """
     import datasets
     from datasets.packaged_modules.json.json import Json
     from datasets.packaged_modules.parquet.parquet import Parquet
     from pyarrow.dataset import ParquetFragmentScanOptions
 
-    features = None
+    features, column = None, config.column
     for split in splits.values():
         rows = builder.as_streaming_dataset(split)
-        _check_column(rows, column)
+        names = list(rows.features if rows.features is not None else next(iter(rows), {}))
+        column = config.column if config.column in names else config.column.partition(".")[0]
+        if column not in names:
+            raise no_column(config.column, config.path, names)
         features = features or rows.features
     if isinstance(builder, Parquet):  # it would else hold row groups as tables and, in the end, the whole file
         builder.config.batch_size, builder.config.columns = ROWS, [column]
@@ -161,10 +176,6 @@ def _as_they_come(builder: Any, splits: dict[str, str], column: str) -> dict[str
         builder._cast_table = alone
         builder.info.features = datasets.Features({column: features[column]})
     return {part: builder.as_streaming_dataset(split) for part, split in splits.items()}
-
-
-def _hidden(file: Path, folder: Path) -> bool:
-    return any(part.startswith(".") for part in file.relative_to(folder).parts)
 
 
 def _reach(config: DataConfig) -> None:
@@ -215,18 +226,6 @@ def _same_copy(config: DataConfig, builder: Any) -> None:
             f"data.revision: HF_HUB_OFFLINE is set, and the copy here is of commit {builder.hash}, "
             f"not {config.revision!r}; leave it out to take that"
         )
-
-
-def _check_column(rows: Any, column: str) -> None:
-    """Raise InputError unless the rows have that column, and it may hold text."""
-    features = rows.features
-    names = list(features if features is not None else next(iter(rows), {}))
-    if column not in names:
-        raise InputError(f"data.column: there is no column {column!r}; the columns are {', '.join(names) or 'none'}")
-    kind = getattr((features or {}).get(column), "dtype", "string")
-    if kind in ("string", "large_string", "string_view", "json", "null"):
-        return
-    raise InputError(f"data.column: {column!r} holds {kind}, not text; the columns are {', '.join(names)}")
 
 
 NETWORK = ("httpx", "httpx2", "httpcore", "httpcore2", "requests", "urllib3", "huggingface_hub", "aiohttp")

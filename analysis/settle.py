@@ -1,0 +1,139 @@
+"""Train, compare, add seeds, until every pair of head counts is settled: train.py CONFIG --settle [MARGIN].
+
+The looks are planned by the command alone: at the config's seeds, then at half as many more each time, to the most.
+Every look compares at its share of the 5 % (analysis/statistics/looks.py), so that what one look settles stays settled
+and all claims of all looks hold together with 95 %. A kill loses nothing: the same command makes the same looks again,
+from what is trained already.
+"""
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from itertools import count
+
+from tqdm import tqdm
+
+from analysis.collect import collect
+from analysis.runs import Study, by_head
+from analysis.statistics import MARGIN, Losses, Pair, Verdict, compare, compare_tuned, levels, planned_looks
+from errors import InputError
+from experiment.config import Config
+from experiment.folder import Experiment
+from terminal import table, window
+
+log = logging.getLogger("headcount")
+
+MOST_SEEDS = 16
+"""Where settling stops, unless the user says otherwise."""
+
+
+def settle(
+    config: Config, train: Callable[[Config], Experiment], margin: float = MARGIN, most: int = MOST_SEEDS
+) -> Experiment:
+    """Add seeds to all head counts until all pairs are settled, or each has `most` seeds; say so after every round.
+
+    Args:
+        train: carries out a config, and trains what of it is missing.
+        margin: nats per token within which two losses are the same.
+
+    Raises:
+        InputError: there is nothing to compare, or no room for a second look.
+    """
+    first = max(2, len(config.sweep.seed))
+    if len(config.head_counts) < 2:
+        raise InputError("--settle compares head counts, and there is one; give more, --sweep.n_head 1,2,4")
+    if margin <= 0:
+        raise InputError(f"--settle {margin:g}: the margin must be above 0 nats per token")
+    if most < first:
+        raise InputError(f"--max_seeds {most}: the experiment begins with {first}; give that many or more")
+    looks = planned_looks(first, most)
+    settled: dict[tuple, Pair] = {}
+    for number, (n_seed, level) in enumerate(zip(looks, levels(looks), strict=True), 1):
+        experiment = train(with_seeds(config, n_seed))
+        found = verdicts(collect([experiment.path])[0][0], config, n_seed, margin, level)
+        pairs = {(decay, pair.n_head, pair.reference): pair for decay, of in found.items() for pair in of.pairs}
+        settled = {key: pair for key, pair in pairs.items() if pair.answer != "open"} | settled
+        left = [key for key in pairs if key not in settled]
+        log.info(f"\nround {number} of at most {len(looks)}, {n_seed} seeds\n{answers(pairs | settled, config)}")
+        log.info(f"settled: {len(settled)} of {len(pairs)} pairs" + f"; not settled: {named(left)}" * bool(left))
+        if not left:
+            log.info(f"all is settled to within {margin:g} nats per token, with {n_seed} seeds")
+            return experiment
+        if n_seed < looks[-1]:
+            more = (looks[number] - n_seed) * len(experiment.runs) // n_seed
+            log.info(f"next: {looks[number]} seeds, {more} more runs, about {duration(experiment, more)}")
+    log.info(f"not settled with {most} seeds, the most that --max_seeds allows:")
+    for decay, heads, reference in left:
+        needed = found[decay].seeds_needed(pairs[decay, heads, reference])
+        log.info(f"  H = {heads} and H = {reference}: " + (f"about {needed} seeds would do" if needed else "too close"))
+    return experiment
+
+
+def with_seeds(config: Config, n_seed: int) -> Config:
+    """The config with its seeds and the smallest others, n_seed in all."""
+    seeds = list(config.sweep.seed)
+    others = (seed for seed in count() if seed not in seeds)
+    seeds += [next(others) for _ in range(n_seed - len(seeds))]
+    return replace(config, sweep=replace(config.sweep, seed=seeds))
+
+
+def verdicts(study: Study, config: Config, n_seed: int, margin: float, level: float) -> dict[float, Verdict]:
+    """What a look says for each weight decay, between which the level is shared; at tuned rates where rates are swept.
+
+    Only the look's own seeds count, whatever the folder holds.
+    """
+    asked = with_seeds(config, n_seed)
+    rates = asked.sweep.learning_rate or [asked.train.learning_rate]
+    decays = asked.sweep.weight_decay or [asked.train.weight_decay]
+    found = {}
+    for decay in decays:
+        losses = {rate: final_losses(study, asked, (rate, decay)) for rate in rates}
+        if len(rates) > 1:
+            tuned = compare_tuned(losses, margin, level=level / len(decays))
+            found |= {decay: tuned.verdict} if tuned else {}
+        elif losses[rates[0]]:
+            found[decay] = compare(losses[rates[0]], margin, level=level / len(decays))
+    if not found:
+        raise InputError(f"{study.name}: no run can be compared; every one diverged or has no validation loss")
+    return found
+
+
+def final_losses(study: Study, config: Config, setting: tuple[float, float]) -> Losses:
+    """{n_head: {seed: final loss}} of the config's runs at one learning rate and weight decay."""
+    runs = study.groups().get(setting, [])
+    asked = [run for run in runs if run.n_head in config.head_counts and run.seed in config.sweep.seed]
+    return {heads: {run.seed: run.final_loss for run in of} for heads, of in by_head(asked).items()}
+
+
+def answers(pairs: dict[tuple, Pair], config: Config) -> str:
+    """The pairs as a table."""
+    several = len(config.sweep.weight_decay) > 1
+    rows = [[f"{decay:g}"] * several + list(cells(pair)) for (decay, _, _), pair in pairs.items()]
+    return table(["wd"] * several + ["pair", "difference", "interval", "answer"], rows, window())
+
+
+def cells(pair: Pair) -> Iterator[str]:
+    """Pair, difference, interval, and the answer in words."""
+    yield f"H={pair.n_head} − H={pair.reference}"
+    yield "-" if pair.estimate is None else signed(pair.estimate)
+    yield "-" if pair.low is None else f"{signed(pair.low)} … {signed(pair.high)}"
+    yield {"open": "not settled", "same": "the same"}.get(pair.answer, f"H={pair.n_head} is {pair.answer}")
+
+
+def signed(value: float) -> str:
+    return f"{value:+.4f}".replace("-", "−")
+
+
+def named(keys: Sequence[tuple]) -> str:
+    """Pairs in words, a few of them."""
+    shown = ", ".join(f"H = {heads} and H = {reference}" for _, heads, reference in keys[:4])
+    return shown + (f" and {len(keys) - 4} more" if len(keys) > 4 else "")
+
+
+def duration(experiment: Experiment, n_run: int) -> str:
+    """How long n_run more runs will take, by the time that those of the last addition took."""
+    start = next(start for start in reversed(experiment.environment["starts"]) if start.get("added"))
+    runs = [run for run in experiment.runs if run.name in start["added"]]
+    n_stack = -(-len(runs) // start["stack_size"])
+    seconds = n_stack * max(run.metrics()[-1]["seconds"] for run in runs)
+    return tqdm.format_interval(seconds / len(runs) * n_run)
