@@ -146,7 +146,7 @@ def show_samples(runs: "Runs", prompt: str | None, sampling: "Sampling", num_sco
 
 
 def read_text(option: str, text: str | None) -> str | None:
-    """The text that an option gives; FILE:path is read from a file."""
+    """The text that an option gives; FILE:path is read from a file, without what Windows adds to it."""
     if text is None or not text.startswith("FILE:"):
         try:
             (text or "").encode("utf-8")
@@ -157,9 +157,9 @@ def read_text(option: str, text: str | None) -> str | None:
 
     path = Path(text.removeprefix("FILE:"))
     try:
-        return read_bytes(path).decode("utf-8")
+        return read_bytes(path).decode("utf-8-sig").replace("\r\n", "\n")
     except UnicodeDecodeError as error:
-        raise InputError(f"{option} {path}: not UTF-8 (byte {error.start})") from None
+        raise InputError(f"{option} {path}: not UTF-8 (byte {error.start}); save it as UTF-8") from None
     except (OSError, ValueError) as error:
         name = str(path) if len(str(path)) < 300 else f"{str(path)[:60]}…"
         raise InputError(f"{option} {name}: {getattr(error, 'strerror', None) or error}") from None

@@ -9,6 +9,7 @@ from scipy.stats import binomtest
 
 from analysis.measure.sampled import REPEATED
 from analysis.statistics import compare_together, estimate
+from data.config import RELATIONS
 from terminal import table
 
 Values = dict[int, dict[int, float]]
@@ -21,23 +22,23 @@ def outcomes(measured: Sequence[dict]) -> dict[str, Values]:
     for run in measured:
         values = {
             name: counts["kept"] / total
-            for name, counts in run.get("relations", {}).items()
-            if (total := counts["kept"] + counts["broken"])
+            for name in RELATIONS
+            if (counts := run.get("relations", {}).get(name)) and (total := counts["kept"] + counts["broken"])
         }
         values |= {f"distinct-{n}": share for n, share in run["distinct"].items() if share is not None}
         values |= {f"repetition-{REPEATED}": run["repetition"]} if run["repetition"] is not None else {}
         for name, value in values.items():
             found.setdefault(name, {}).setdefault(run["n_head"], {})[run.get("seed") or 0] = value
-    return found
+    return {name: found[name] for name in sorted(found, key=[*RELATIONS, *found].index)}
 
 
 def summarize_texts(measured: Sequence[dict]) -> dict:
     """By head count: each outcome's mean and 95 % interval, the log-likelihood of each H's texts under each H, and
     which head counts differ.
 
-    Over several seeds an interval is Student's, of one seed Wilson's of the relations counted, which says how sure the
-    share is for that run and nothing of H; then nothing is tested. Tests are `statistics.compare_together`: all
-    outcomes and pairs are one family with a 5 % chance of any false claim.
+    Over several seeds an interval is Student's. Of one seed, or where all seeds agree, it is Wilson's of the relations
+    counted, which says how sure the share is for these runs and nothing of H; of one seed nothing is tested. Tests are
+    `statistics.compare_together`: all outcomes and pairs are one family with a 5 % chance of any false claim.
     """
     values = outcomes(measured)
     heads = sorted({run["n_head"] for run in measured})
@@ -75,9 +76,9 @@ def _interval(values: list[float], name: str, runs: list[dict]) -> dict:
     of = estimate(values)
     half, low, high = of.half_width(), None, None
     counts = [run["relations"][name] for run in runs if name in run.get("relations", {})]
-    if half is not None:
+    if half:
         low, high = max(0.0, of.mean - half), min(1.0, of.mean + half)
-    elif counts and len(runs) == 1:
+    if not half and counts:
         kept, broken = (sum(count[kind] for count in counts) for kind in ("kept", "broken"))
         found = binomtest(kept, kept + broken).proportion_ci(method="wilson")
         low, high = float(found.low), float(found.high)
@@ -98,7 +99,9 @@ def texts_report(summary: dict, width: int) -> str:
         if names:
             heads = sorted({h for name in names for h in by_head[name]})
             rows = [[str(h), *(_cell(by_head[name].get(h)) for name in names)] for h in heads]
-            parts.append(f"{title}\n" + table(["H", *(n.replace("_", "-") for n in names)], rows, width))
+            parts.append(
+                textwrap.fill(title, width) + "\n" + table(["H", *(n.replace("_", "-") for n in names)], rows, width)
+            )
     read = summary["log_likelihood"]
     if len(read) > 1:
         rows = [
@@ -106,9 +109,15 @@ def texts_report(summary: dict, width: int) -> str:
             for writer, of in read.items()
         ]
         title = "log-likelihood of each H's texts under the networks of each H, nats a token"
-        parts.append(f"{title}\n" + table(["texts of", *(f"H={reader}" for reader in read)], rows, width))
+        parts.append(
+            textwrap.fill(title, width) + "\n" + table(["texts of", *(f"H={reader}" for reader in read)], rows, width)
+        )
     parts.append(textwrap.fill(told(summary), width))
     return "\n\n".join(parts)
+
+
+def _titled(title: str, head: list[str], rows: list[list[str]], width: int) -> str:
+    return f"{textwrap.fill(title, width)}\n{table(head, rows, width)}"
 
 
 def told(summary: dict) -> str:

@@ -6,14 +6,13 @@ from itertools import chain
 import torch
 from torch import Tensor
 
+from analysis.measure.stack import windows_at_once
 from data.tales import check
 from experiment.loaded import Runs
 from experiment.sampling import Sampling
 from experiment.texts import continuations, prompt_tokens, text_of
 from model.gpt import GPT
 
-LOGITS = 2**21
-"""Numbers of logits at once."""
 READ = 16
 """Texts of a run that its companions read, each as far as their context goes."""
 DISTINCT, REPEATED = (1, 2, 3), 4
@@ -45,7 +44,7 @@ def token_losses(
     losses = [torch.zeros(runs, max(0, len(row) - 1)) for row in rows]
     cuts = ((i, *cut) for i, row in enumerate(rows) for cut in windows(len(row), block_size))
     todo = sorted((end - first, i, first, end, done) for i, first, end, done in cuts)
-    at_once = max(1, LOGITS // (runs * block_size * model.vocab_size))
+    at_once = windows_at_once(model, block_size)
     for begin in range(0, len(todo), at_once):
         part = todo[begin : begin + at_once]
         longest = part[-1][0]
@@ -88,11 +87,13 @@ def text_measures(
 ) -> list[dict]:
     """What the sampled texts of each run show, a dict each; runs of one seed read each other's texts.
 
-    run, n_head, seed, …; relations: {relation: {kept, broken}} (tales); log_likelihood: {H: mean log-likelihood, nats a
-    token, of its texts under the run of H heads and the same seed, for the first READ of them}; distinct: {n: share of n-grams of words that are
-    different ones} (distinct-n: J. Li et al., A diversity-promoting objective function, NAACL 2016); repetition: share
-    of a text's n-grams of REPEATED words that stand in it before (S. Welleck et al., Neural text generation with
-    unlikelihood training, ICLR 2020), averaged. progress: called with 1 after each token drawn.
+    run, n_head, seed, …; texts: how many; relations: {relation: {kept, broken}} (tales); log_likelihood: {H: mean
+    log-likelihood, nats a token, of the first READ texts under the run of H heads and the same seed}; distinct: {n:
+    share of n-grams of words that are different ones} (distinct-n: J. Li et al., A diversity-promoting objective
+    function, NAACL 2016); repetition: share of a text's n-grams of REPEATED words that stand in it before, averaged
+    over texts (S. Welleck et al., Neural text generation with unlikelihood training, ICLR 2020).
+
+    progress: called with 1 after each token drawn.
     """
     tales = runs.experiment is not None and runs.experiment.config.data.source == "tales"
     measured = []
