@@ -21,8 +21,9 @@ examples:
   python compare.py runs/quickstart                   report.html, figures/ and report.json into the run folder
   python compare.py runs/quickstart --quick           only what the runs have measured already, in seconds
   python compare.py runs/quickstart --reference 4     differences to H = 4, chosen before looking at results
+  python compare.py runs/quickstart --margin 0.005    losses within 0.005 nats per token of each other are the same
   python compare.py runs/a runs/b --out comparison    pool two experiments that share their settings
-  python compare.py runs/quickstart --json | jq '.studies[0].groups[0].sentence'
+  python compare.py runs/quickstart --json | jq '.studies[0].answer'
 
 Head counts are compared within a seed. Runs that are unfinished or diverged are left out and named.
 exit status: 0 done, 1 failed while working, 2 bad usage or input
@@ -47,6 +48,9 @@ def parser() -> argparse.ArgumentParser:
     )
     result.add_argument("--reference", type=int, metavar="H", help="compare with this H (default: the lowest loss)")
     result.add_argument(
+        "--margin", type=margin, default=0.01, metavar="NATS", help="losses within it are the same (default: 0.01)"
+    )
+    result.add_argument(
         "--quick", action="store_true", help="run no network: show what was measured before (of a GPT-2: no ablation)"
     )
     result.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (default: auto)")
@@ -54,6 +58,14 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--csv", action="store_true", help="write the tables as CSV too, into tables/")
     result.add_argument("--json", action="store_true", help="print report.json on stdout, and nothing else")
     return result
+
+
+def margin(text: str) -> float:
+    """Nats per token, above 0."""
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is no margin: give nats per token above 0, such as 0.01")
+    return value
 
 
 def main(argv: Sequence[str]) -> None:
@@ -103,6 +115,7 @@ def studies(options: argparse.Namespace) -> tuple[list["Plan"], list[str], Path]
             options.quick,
             options.device,
             len(found),
+            options.margin,
         )
         for study in found
     ]

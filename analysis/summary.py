@@ -1,33 +1,42 @@
-"""A study as one plain dictionary: what report.json holds and what the terminal shows are both this.
+"""A study as one plain dictionary: what report.json holds and what page and terminal show are both this.
 
-Losses are in nats per token, `interval` is half the width of a 95 % t interval, and None stands for what cannot be
-said (no interval from one seed).
+Losses are in nats per token, `interval` is half the width of a 95 % t interval, `low` and `high` are the ends of a
+simultaneous one, and None stands for what cannot be said (no interval from one seed). docs/formats.md has the keys.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from analysis import sentences as words
+from analysis.report.words import listed
 from analysis.runs import RunCurve, Study, by_head, relation_names
 from analysis.statistics import (
-    MOST_SEEDS,
-    Comparison,
-    Difference,
+    LEVEL,
+    MARGIN,
+    METHOD,
+    SOURCE,
     Estimate,
+    Interaction,
+    Losses,
+    Pair,
+    Test,
+    Tuned,
+    Verdict,
     compare,
+    compare_tuned,
     estimate,
-    seeds_needed,
-    smallest_detectable,
+    interaction,
 )
 from errors import InputError
 
-UNIT = "nats per token"
 
+def summarize(study: Study, reference: int | None = None, margin: float = MARGIN, level: float = LEVEL) -> dict:
+    """The whole study.
 
-def summarize(study: Study, reference: int | None = None) -> dict:
-    """The whole study. reference: a head count named beforehand, or None for the lowest mean final loss.
-
+    reference: a head count named beforehand, or None for all pairs. margin: nats per token within which losses are the
+    same. level: the chance of any false claim, lower where an experiment is looked at repeatedly (statistics.levels).
     Raises InputError where no run has the reference's head count.
     """
     present = sorted({run.n_head for run in study.runs})
@@ -35,12 +44,11 @@ def summarize(study: Study, reference: int | None = None) -> dict:
         there = ", ".join(map(str, present)) or "none"
         raise InputError(f"--reference {reference}: {study.name} has no run with that n_head; it has {there}")
     groups = study.groups()
-    notes = list(study.notes)
-    if len(groups) > 1:
-        notes.append(
-            f"{len(groups)} settings of learning rate and weight decay were swept: head counts are compared within "
-            "each one, paired by seed, and p is corrected within each one"
-        )
+    told = [
+        {"learning_rate": rate, "weight_decay": decay} | group(study, runs, reference, margin, level)
+        for (rate, decay), runs in groups.items()
+    ]
+    tuned = tuned_rows(study, groups, reference, margin, level)
     return {
         "name": study.name,
         "folders": study.folders,
@@ -49,33 +57,114 @@ def summarize(study: Study, reference: int | None = None) -> dict:
         "block_size": study.block_size,
         "parameters": study.parameters,
         "settings": study.settings,
-        "notes": notes,
-        "groups": [
-            {"learning_rate": rate, "weight_decay": decay} | group(study, runs, reference)
-            for (rate, decay), runs in groups.items()
-        ],
+        "notes": list(study.notes),
+        "answer": [" ".join(row["sentences"]) for row in tuned or told],
+        "tuned": tuned,
+        "groups": told,
         "runs": [run_row(run) for run in study.runs],
     }
 
 
-def group(study: Study, runs: Sequence[RunCurve], reference: int | None) -> dict:
-    """Rows by head count, comparisons with the reference, and what they say in words."""
+def group(
+    study: Study, runs: Sequence[RunCurve], reference: int | None, margin: float = MARGIN, level: float = LEVEL
+) -> dict:
+    """One setting of learning rate and weight decay: rows by head count, the verdict, and what it says in words."""
     heads = by_head(runs)
-    comparison = best = None
-    if reference is None or reference in heads:
-        comparison = compare(final_losses(heads), reference)
-        best = compare({h: {run.seed: run.best[0] for run in of} for h, of in heads.items()}, comparison.reference)
+    place = f"D = {study.n_embd} and learning rate {words.rate_text(runs[0].learning_rate)}"
+    if len({run.weight_decay for run in study.runs}) > 1:
+        place += f" with weight decay {runs[0].weight_decay:g}"
+    told = {"heads": [head_row(study, h, of, relation_names(runs)) for h, of in heads.items()]}
+    if reference is not None and reference not in heads:
+        said = [f"At {place}, nothing is compared: every run with H = {reference}, the reference, was left out."]
+        return told | {"verdict": None, "sentences": said}
+    verdict = compare(final_losses(heads), margin, reference, level)
+    said = words.sentences(verdict, mean_loss(heads[verdict.lowest]), place)
+    lost = lost_heads(study, runs)
+    return told | {"verdict": verdict_row(verdict), "sentences": said + [lost] * bool(lost)}
+
+
+def tuned_rows(
+    study: Study,
+    groups: Mapping[tuple[float, float], Sequence[RunCurve]],
+    reference: int | None,
+    margin: float,
+    level: float,
+) -> list[dict]:
+    """The comparison with each head count at its own learning rate, for each weight decay that has several rates."""
+    rows = []
+    for decay in sorted({decay for _, decay in groups}):
+        losses = {rate: final_losses(by_head(runs)) for (rate, d), runs in groups.items() if d == decay}
+        tuned = compare_tuned(losses, margin, reference, level) if len(losses) > 1 else None
+        if tuned is not None:
+            some = f" with weight decay {decay:g}" if len({run.weight_decay for run in study.runs}) > 1 else ""
+            rows.append({"weight_decay": decay} | tuned_row(study, tuned, interaction(losses, level), losses, some))
+    return rows
+
+
+def tuned_row(study: Study, tuned: Tuned, found: Interaction | None, losses: Mapping[float, Losses], some: str) -> dict:
+    """A tuned comparison: rates, verdict, the trend at each rate, and what they say in words."""
+    verdict = tuned.verdict
+    chosen = tuned.chosen[verdict.lowest]
+    mean = float(np.mean([losses[rate][verdict.lowest][seed] for seed, rate in chosen.items()]))
+    place = f"D = {study.n_embd} and {words.tuned_place(tuned)}{some}"
+    said = words.sentences(verdict, mean, place)
+    more = [words.turning(found), words.edges(tuned, sorted(losses))]
     return {
-        "heads": [head_row(study, h, of, relation_names(runs)) for h, of in heads.items()],
-        "reference": comparison and comparison.reference,
-        "chosen_by_data": reference is None,
-        "comparisons": comparison and comparison.family,
-        "differences": [difference_row(comparison, d) for d in comparison.differences] if comparison else [],
-        "best_differences": [mean_row(d.estimate) | {"n_head": d.n_head} for d in best.differences if d.estimate]
-        if best
+        "learning_rates": sorted(losses),
+        "best_learning_rate": tuned.best,
+        "chosen": tuned.chosen,
+        "add_learning_rates": tuned.edges,
+        "left_out": tuned.left_out,
+        "verdict": verdict_row(verdict),
+        "trends": [{"learning_rate": rate} | test_row(test) for rate, test in found.trends.items()] if found else [],
+        "trend_differences": [{"learning_rates": pair} | test_row(t) for pair, t in found.differences.items()]
+        if found
         else [],
-        "detectable": comparison and detectable_row(comparison),
-        "sentence": f"At D = {study.n_embd}, {sentence(heads, comparison, reference)}{lost_heads(study, runs)}",
+        "sign_turns_between": found and found.turns,
+        "sentences": said + [text for text in more if text],
+    }
+
+
+def verdict_row(verdict: Verdict) -> dict:
+    """The answers of one table of losses, with what they rest on."""
+    counts = [len(pair.seeds) for pair in verdict.pairs if pair.tested]
+    seeds = min(counts, default=0)
+    ahead = sorted({n for n in (2, 3, 4, 5, 6, 8, 12, 16, 24, 32) if n > seeds} | {seeds}) if counts else []
+    return {
+        "reference": verdict.reference,
+        "lowest": verdict.lowest,
+        "best": list(verdict.best),
+        "margin": verdict.margin,
+        "level": verdict.level,
+        "questions": verdict.tested,
+        "method": METHOD,
+        "source": SOURCE,
+        "standard_deviation": verdict.deviation,
+        "trend": verdict.trend and test_row(verdict.trend),
+        "curvature": verdict.curvature and test_row(verdict.curvature) | {"lowest_at": verdict.turn},
+        "pairs": [pair_row(verdict, pair) for pair in verdict.pairs],
+        "open": len(verdict.open),
+        "detectable": [{"seeds": n, "difference": verdict.detectable(n)} for n in ahead],
+        "seeds": seeds,
+    }
+
+
+def test_row(test: Test) -> dict:
+    """One question; low and high are simultaneous, p is corrected for the family."""
+    keys = ("estimate", "low", "high", "p", "p_alone", "p_seeds", "standard_error", "df")
+    return {"seeds": list(test.seeds)} | {key: getattr(test, key) for key in keys} | {"sure": bool(test.sign)}
+
+
+def pair_row(verdict: Verdict, pair: Pair) -> dict:
+    """Loss at n_head minus loss at reference: positive is worse."""
+    return {
+        "n_head": pair.n_head,
+        "reference": pair.reference,
+        "verdict": pair.answer,
+        **test_row(pair),
+        "within_margin": pair.within_margin,
+        "p_same": pair.p_same,
+        "seeds_needed": verdict.seeds_needed(pair) if pair.answer == "open" else None,
     }
 
 
@@ -89,12 +178,16 @@ def lost_heads(study: Study, runs: Sequence[RunCurve]) -> str:
     of = [run for run in study.runs if run.n_head in lost and (run.learning_rate, run.weight_decay) == setting]
     diverged = all(run.diverged is not None for run in of)
     why = "every run diverged" if diverged else f"none of {'its' if len(lost) == 1 else 'their'} runs can be used"
-    return f" Nothing is said of {listed([f'H = {h}' for h in lost])}: {why}."
+    return f"Nothing is said of {listed([f'H = {h}' for h in lost])}: {why}."
 
 
-def final_losses(heads: dict[int, list[RunCurve]]) -> dict[int, dict[int, float]]:
+def final_losses(heads: Mapping[int, Sequence[RunCurve]]) -> dict[int, dict[int, float]]:
     """{n_head: {seed: final loss}}, as analysis.statistics.compare takes it."""
     return {h: {run.seed: run.final_loss for run in of} for h, of in heads.items()}
+
+
+def mean_loss(runs: Sequence[RunCurve]) -> float:
+    return estimate([run.final_loss for run in runs]).mean
 
 
 def head_row(study: Study, n_head: int, runs: Sequence[RunCurve], relations: Sequence[str]) -> dict:
@@ -119,45 +212,6 @@ def mean_row(e: Estimate) -> dict:
     return {"mean": e.mean, "standard_deviation": e.standard_deviation, "interval": e.half_width()}
 
 
-def difference_row(comparison: Comparison, d: Difference) -> dict:
-    """A head count against the reference; positive is worse. `interval` is simultaneous where the data chose."""
-    e = d.estimate
-    return {
-        "n_head": d.n_head,
-        "seeds": list(d.seeds),
-        "mean": e and e.mean,
-        "standard_deviation": e and e.standard_deviation,
-        "interval": comparison.half_width(d),
-        "interval_of_this_pair_alone": e and e.half_width(),
-        "p": e and e.p_value,
-        "p_holm": d.p_holm,
-        "different": d.different,
-        "seeds_needed": None if d.different or d.p_holm is None else needed(comparison, d),
-    }
-
-
-def needed(comparison: Comparison, d: Difference) -> int | None:
-    """Seeds that would find a difference of the size measured with a chance of 80 %; None for over 1,000.
-
-    The scatter is taken to be the pooled one: that of a single pair, from two or three seeds, says next to nothing.
-    """
-    count = seeds_needed(d.estimate.mean, comparison.standard_deviation, comparison.family)
-    return count and max(count, d.estimate.count + 1)
-
-
-def detectable_row(comparison: Comparison) -> dict | None:
-    """The smallest difference that this experiment finds with a chance of 80 %; None where nothing can be tested."""
-    if comparison.count is None:
-        return None
-    deviation, count = comparison.standard_deviation, comparison.count
-    return {
-        "difference": smallest_detectable(deviation, count, comparison.family),
-        "seeds": count,
-        "standard_deviation": deviation,
-        "comparisons": comparison.family,
-    }
-
-
 def run_row(run: RunCurve) -> dict:
     why = run.left_out()
     return {
@@ -171,52 +225,3 @@ def run_row(run: RunCurve) -> dict:
         "iters": run.iters,
         "val_loss": [loss if math.isfinite(loss) else None for loss in run.val_loss],
     }
-
-
-def sentence(heads: dict[int, list[RunCurve]], comparison: Comparison | None, named: int | None) -> str:
-    """The comparison in plain words, to follow "At D = 128, ". Says no more than the test allows."""
-    if comparison is None:
-        return f"nothing is compared: every run with H = {named}, the reference, was left out."
-    reference = f"H = {comparison.reference}"
-    if len(heads) == 1:
-        return f"only {reference} was run: there is nothing to compare."
-    mean = estimate([run.final_loss for run in heads[comparison.reference]]).mean
-    which = "the lowest final validation loss," if comparison.chosen_by_data else "a final validation loss of"
-    level = f"{reference} has {which} {mean:.4f} {UNIT}"
-    if not comparison.family:
-        count = max(len(d.seeds) for d in comparison.differences)
-        why = "one common seed" if count else "no common seed"
-        return f"{level}, but nothing can be concluded from {why}: train with five or so (--sweep.seed 0,1,2,3,4)."
-    told = []
-    for side, sign in (("worse", 1), ("better", -1)):
-        sure = [d for d in comparison.differences if d.different and d.estimate.mean * sign > 0]
-        by = [f"by {abs(d.estimate.mean):.4f} ± {comparison.half_width(d):.4f} ({p_text(d.p_holm)})" for d in sure]
-        if sure:
-            first, *others = [f"H = {d.n_head} {size}" for d, size in zip(sure, by, strict=True)]
-            told.append(", ".join([first.replace(" by", f" is {side} by", 1), *others]))
-    open_ = [d for d in comparison.differences if not d.different and d.p_holm is not None]
-    for count in sorted({len(d.seeds) for d in open_}):
-        names = listed([f"H = {d.n_head}" for d in open_ if len(d.seeds) == count])
-        told.append(f"{names} cannot be told apart from it with these {count} seeds")
-        told.append(advice([needed(comparison, d) for d in open_ if len(d.seeds) == count]))
-    untested = [f"H = {d.n_head}" for d in comparison.differences if d.p_holm is None]
-    if untested:
-        told.append(f"{listed(untested)} not tested: fewer than two common seeds")
-    return f"{level}: {'; '.join(told)}."
-
-
-def advice(counts: Sequence[int | None]) -> str:
-    """How many seeds would settle it, a number for each head count; None is over MOST_SEEDS."""
-    told = [f"over {MOST_SEEDS:,}" if count is None else f"{count:,}" for count in counts]
-    if set(counts) == {None}:
-        return f"{MOST_SEEDS:,} seeds would not settle it"
-    return f"about {told[0] if len(set(told)) == 1 else listed(told)} seeds would settle it"
-
-
-def listed(words: Sequence[str]) -> str:
-    """a, b and c"""
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
-
-
-def p_text(p: float) -> str:
-    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}" if p < 0.0995 else f"p = {p:.2f}"

@@ -11,7 +11,7 @@ from torch import Tensor
 from data.batches import validation_windows
 from data.dataset import Dataset, prepare
 from data.tales import stories
-from data.tokenizers import Tokenizer
+from data.tokenizers import Tokenizer, load_tokenizer
 from errors import InputError
 from experiment.folder import Experiment
 
@@ -75,7 +75,8 @@ class ValidationText:
     @cached_property
     def _dataset(self) -> Dataset:
         try:
-            dataset = prepare(self.experiment.config.data)
+            own = load_tokenizer(self.experiment.path / "tokenizer")
+            dataset = prepare(self.experiment.config.data, given=own)
         except InputError as error:
             raise CannotMeasure(f"the corpus is not here: {error}") from None
         if dataset.hash != self.experiment.environment["data_hash"]:
@@ -120,9 +121,9 @@ class StoryText:
 
     @property
     def stream(self) -> np.ndarray:
-        """All tokens of the stories, one after the other, behind an end-of-text token each where there is one."""
+        """All tokens of the stories, one after the other, with an end-of-text token between them where there is one."""
         eot = [] if self.tokenizer.eot is None else [self.tokenizer.eot]
-        return np.concatenate([np.array(eot + row, dtype=np.int64) for row in self.rows])
+        return np.concatenate([np.array(row + eot, dtype=np.int64) for row in self.rows])
 
     @cached_property
     def rows(self) -> list[list[int]]:

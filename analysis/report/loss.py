@@ -11,43 +11,49 @@ from analysis.report.figures import COLUMN, LOSS, by_head_panel, head_axis, inte
 from analysis.report.section import Picture, Section, Table
 from analysis.report.words import interval, listed, number, p_only, plus_minus, signed, size
 from analysis.runs import RunCurve, Study, by_head
-from analysis.statistics import compare, smallest_detectable
-from analysis.summary import UNIT, group
+from analysis.sentences import UNIT, rate_text
+from analysis.statistics import MARGIN
+from analysis.summary import group
 
 TITLE = "Does H matter, and how sure is that?"
 
 
-def loss_section(study: Study, runs: Sequence[RunCurve], title: str, reference: int | None) -> Section:
+def loss_section(
+    study: Study, runs: Sequence[RunCurve], title: str, reference: int | None, margin: float = MARGIN
+) -> Section:
     """The section of one group of runs, in which only head count and seed vary."""
-    told = group(study, runs, reference)
-    caption = "Final validation loss against H, and the differences to the reference within each seed."
-    pictures = [Picture("loss-by-heads", title, caption, lambda: loss_by_heads(runs, reference))]
+    told = group(study, runs, reference, margin)
+    verdict = told["verdict"]
+    caption = "Final validation loss against H, and the differences to one head count within each seed."
+    pictures = [Picture("loss-by-heads", title, caption, lambda: loss_by_heads(runs, verdict))]
     tables = [loss_table(told["heads"])]
-    if told["differences"]:
-        tables.append(difference_table(told))
-    if told["detectable"] and told["detectable"]["standard_deviation"] > 0:
+    if verdict and verdict["pairs"]:
+        tables += [pair_table(verdict), shape_table(verdict)]
+    if verdict and verdict["questions"] and verdict["standard_deviation"] > 0:
         caption = (
-            "The smallest true difference that would be found with a chance of 80 %, against the number of seeds. "
-            "Points: the differences measured here; above the line a difference of that size would be found."
+            "The smallest true difference of a pair that would be found with a chance of 80 %, against the number of "
+            "seeds. Points: the differences measured here; above the line a difference of that size would be found."
         )
-        pictures.append(Picture("detectable", title, caption, lambda: detectable_figure(told)))
-    return Section("loss", TITLE, paragraphs(told), pictures, tables, told)
+        pictures.append(Picture("detectable", title, caption, lambda: detectable_figure(verdict)))
+    return Section("loss", TITLE, paragraphs(told, runs[0].learning_rate), pictures, tables, told)
 
 
-def paragraphs(told: dict) -> list[str]:
-    """The answer, then what stands behind it."""
-    texts = [told["sentence"]]
-    if found := told["detectable"]:
-        level = f", corrected for {found['comparisons']} comparisons" if found["comparisons"] > 1 else ""
-        scatter, least = size(found["standard_deviation"]), size(found["difference"])
+def paragraphs(told: dict, rate: float) -> list[str]:
+    """The answer, then what stands behind it. rate: learning rate of all runs."""
+    texts, verdict = [" ".join(told["sentences"])], told["verdict"]
+    if verdict and verdict["questions"]:
+        least = verdict["detectable"][0]
         texts.append(
-            f"With {found['seeds']} seeds and a standard deviation of {scatter} {UNIT} within a seed, this experiment "
-            f"finds a difference of {least} {UNIT} or more with a chance of "
-            f"80 % (paired t-test{level}); what is smaller it can easily miss. The numbers of seeds "
-            "that would settle a question suppose that the true difference is as large as the one measured."
+            f"With {least['seeds']} seeds and a standard deviation of {size(verdict['standard_deviation'])} {UNIT} "
+            f"within a seed, a difference of {size(least['difference'])} between two head counts is found with a "
+            "chance of 80 %; what is smaller is easily missed. The numbers of seeds that would settle a pair suppose "
+            "that its true difference is as large as the one measured."
         )
-    if told["differences"]:
-        texts.append(method(told))
+        texts.append(method(verdict))
+        texts.append(
+            f"All of this is for learning rate {rate_text(rate)}. At the rate that is best for each H the answer can "
+            "be another, even the opposite; which rate that is, runs at one rate cannot tell (sweep.learning_rate)."
+        )
     lost = [f"{row['left_out']} of H = {row['n_head']}" for row in told["heads"] if row["left_out"]]
     if lost:
         texts.append(
@@ -57,25 +63,25 @@ def paragraphs(told: dict) -> list[str]:
     return texts
 
 
-def method(told: dict) -> str:
-    """The test and its correction."""
-    test = (
-        "Runs that share a seed start from the same weights and see the same batches, so differences are taken "
-        "within a seed: paired t-test (scipy.stats.ttest_rel)"
-    )
-    if told["comparisons"] < 2:
-        why = "one pair is tested, so nothing is corrected" if told["comparisons"] else "too few seeds to test any"
-        return f"{test}; {why}. Intervals are t intervals."
-    if told["chosen_by_data"]:
-        return (
-            f"{test}, corrected by Holm's method for all {told['comparisons']} pairs of head counts, because the "
-            "data chose the reference. Intervals are t intervals, simultaneous over all pairs (Bonferroni): a "
-            "little wider than Holm's test, so that the interval of a difference that is significant can hold 0."
-        )
+def method(verdict: dict) -> str:
+    """The tests, their family and the error that they rest on."""
+    pairs = "all pairs" if verdict["reference"] is None else f"the pairs with H = {verdict['reference']}"
     return (
-        f"{test}, corrected by Holm's method for the {told['comparisons']} other head counts. Intervals are t "
-        "intervals of each pair alone: one that leaves out 0 can still be no difference after the correction."
+        "Runs that share a seed start from the same weights and see the same batches, so everything is taken within a "
+        f"seed. Trend, curvature and {pairs} are one family of {verdict['questions']} questions, in which any false "
+        f"claim has a chance of {100 * verdict['level']:.3g} % ({verdict['method']}; docs/statistics.md has sources "
+        f"and calibration); p and intervals are corrected for all of it. Errors have {freedom(verdict)} degrees of "
+        "freedom: the scatter of each pair, shrunk towards that of all as far as so few seeds show that head counts "
+        "scatter alike. Two head counts are called the same where two one-sided tests put them within "
+        f"{verdict['margin']:g} {UNIT} (--margin)."
     )
+
+
+def freedom(verdict: dict) -> str:
+    """Degrees of freedom of the pairs, the fewest and the most where they differ."""
+    found = [f"{row['df']:.1f}" for row in verdict["pairs"] if row["df"] is not None]
+    low, high = min(found, key=float), max(found, key=float)
+    return low if low == high else f"{low} to {high}"
 
 
 def loss_table(rows: Sequence[dict]) -> Table:
@@ -115,82 +121,98 @@ def perplexity(loss: Mapping) -> list[str]:
     return [number(math.exp(min(mean, 700)), 3), " … ".join(number(end, 3) for end in ends) or "–"]
 
 
-def difference_table(told: dict) -> Table:
-    """Each head count against the reference, paired by seed."""
-    best = {row["n_head"]: row for row in told["best_differences"]}
-    rows = []
-    for row in told["differences"]:
-        other = best.get(row["n_head"], {"mean": None, "interval": None})
-        tested = row["p_holm"] is not None
-        rows.append(
-            [
-                str(row["n_head"]),
-                signed(row["mean"]),
-                interval(row["mean"], row["interval"], sign="+"),
-                p_only(row["p"]),
-                p_only(row["p_holm"]),
-                str(len(row["seeds"])),
-                ("yes" if row["different"] else "no") if tested else "–",
-                "–" if row["different"] or not tested else str(row["seeds_needed"] or "over 1,000"),
-                signed(other["mean"]),
-                interval(other["mean"], other["interval"], sign="+"),
-            ]
-        )
-    head = ["H", f"loss − loss at H = {told['reference']}", "95 % CI", "p", "p (Holm)", "seeds", "differs"]
-    brief = head.copy()
-    head += ["seeds to settle it", "the same of the best loss", "95 % CI of this pair"]
-    caption = f"Differences in final validation loss ({UNIT}), paired by seed; positive is worse than the reference."
-    if told["detectable"]:
-        caption += f" Smallest detectable difference (power 80 %): {size(told['detectable']['difference'])}."
-    return Table("differences", caption, head, rows, brief)
+def pair_table(verdict: dict, id: str = "pairs") -> Table:
+    """Every pair of the family."""
+    margin = f"{verdict['margin']:g}"
+    names = {"worse": "worse", "better": "better", "same": f"same to within {margin}", "open": "not settled"}
+    rows = [
+        [
+            f"{row['n_head']} − {row['reference']}",
+            signed(row["estimate"]),
+            ends(row),
+            p_only(row["p"]),
+            p_only(row["p_same"]),
+            str(len(row["seeds"])),
+            names[row["verdict"]] if row["p"] is not None else "not tested",
+            "–" if row["verdict"] != "open" or row["p"] is None else str(row["seeds_needed"] or "over 1,000"),
+        ]
+        for row in verdict["pairs"]
+    ]
+    head = ["H", "loss − loss", "95 % CI", "p", f"p of ±{margin} or more", "seeds", "verdict", "seeds to settle it"]
+    brief = [name for name in head if not name.startswith("p of")]
+    caption = (
+        f"Differences in final validation loss ({UNIT}) within a seed, the first H minus the second: above 0 it is "
+    )
+    caption += "worse. p and intervals are corrected for the whole family."
+    return Table(id, caption, head, rows, brief)
 
 
-def loss_by_heads(runs: Sequence[RunCurve], reference: int | None = None) -> Figure:
-    """Final validation loss against H, and its difference to the reference within each seed where there is any.
+def shape_table(verdict: dict, id: str = "shape") -> Table:
+    """Trend and curvature."""
+    named = {"for each doubling of H": verdict["trend"], "curvature, (log2 H)²": verdict["curvature"]}
+    rows = [
+        [name, signed(row["estimate"]), ends(row), p_only(row["p"]), p_only(row["p_seeds"]), str(len(row["seeds"]))]
+        for name, row in named.items()
+        if row
+    ]
+    head = ["", "change of the loss", "95 % CI", "p", "p of a t-test on the seeds alone", "seeds"]
+    caption = (
+        f"How the final validation loss ({UNIT}) changes with log2 H within a seed; p and intervals are corrected."
+    )
+    return Table(id, caption, head, rows)
+
+
+def ends(row: dict) -> str:
+    return "–" if row["low"] is None else f"{signed(row['low'])} … {signed(row['high'])}"
+
+
+def loss_by_heads(runs: Sequence[RunCurve], verdict: dict | None) -> Figure:
+    """Final validation loss against H, and its difference to one head count within each seed where there is any.
 
     On the left the interval holds what seeds have in common, so that it is wide even where every seed agrees on the
     order of head counts; the right panel takes that out.
     """
     losses = {h: {run.seed: run.final_loss for run in of} for h, of in by_head(runs).items()}
-    comparison = compare(losses, reference) if len(losses) > 1 and reference in {None, *losses} else None
-    figure, grid = panels(2, 2, 2.5) if comparison else panels(1, 1, 2.5, COLUMN)
+    compared = bool(verdict and verdict["pairs"])
+    figure, grid = panels(2, 2, 2.5) if compared else panels(1, 1, 2.5, COLUMN)
     by_head_panel(grid[0], losses, f"final {LOSS}")
-    if comparison:
-        base, axes = losses[comparison.reference], grid[1]
+    if compared:
+        at = verdict["lowest"] if verdict["reference"] is None else verdict["reference"]
+        base, axes = losses[at], grid[1]
         seed_lines(axes, {h: {s: of[s] - base[s] for s in of if s in base} for h, of in losses.items()})
-        shown = {d.n_head: (d.estimate.mean, comparison.half_width(d)) for d in comparison.differences if d.estimate}
-        intervals(axes, shown, "mean, 95 % CI", line=False)
+        shown = {}
+        for row in verdict["pairs"]:
+            if at in (row["n_head"], row["reference"]) and row["estimate"] is not None:
+                sign, other = (1, row["n_head"]) if row["reference"] == at else (-1, row["reference"])
+                half = None if row["low"] is None else (row["high"] - row["low"]) / 2
+                shown[other] = (sign * row["estimate"], half)
+        intervals(axes, dict(sorted(shown.items())), "mean, 95 % CI", line=False)
         axes.axhline(0, color="0.3", linewidth=0.8)
         head_axis(axes, sorted(losses))
-        axes.set_ylabel(f"loss − loss at H = {comparison.reference} (nats per token)")
+        axes.set_ylabel(f"loss − loss at H = {at} (nats per token)")
     shared_legend(figure, grid)
     return figure
 
 
-def detectable_figure(told: dict) -> Figure:
+def detectable_figure(verdict: dict) -> Figure:
     """Smallest detectable difference against the number of seeds, with the differences measured, both axes log."""
-    found = told["detectable"]
-    deviation, now, family = found["standard_deviation"], found["seeds"], found["comparisons"]
-    last = max([12, 2 * now, *(n for row in told["differences"] if (n := row["seeds_needed"] or 0) <= 64)])
-    counts = sorted({now, *(n for n in (2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128) if n <= 1.4 * last)})
+    now, found = verdict["seeds"], verdict["detectable"]
     figure, (axes,) = panels(1, 1, 2.5, COLUMN)
-    sizes = [smallest_detectable(deviation, n, family) for n in counts]
-    axes.plot(counts, sizes, "-", color="0.15", label="found with a chance of 80 %")
-    if family > 1:
-        alone = [smallest_detectable(deviation, n) for n in counts]
-        axes.plot(counts, alone, "--", color="0.45", label="the same for a single comparison")
+    counts = [row["seeds"] for row in found]
+    axes.plot(counts, [row["difference"] for row in found], "-", color="0.15", label="found with a chance of 80 %")
     axes.axvline(now, color="0.6", linewidth=0.7, linestyle=":")
-    shown = sorted((abs(d["mean"]), d["n_head"], d["different"]) for d in told["differences"] if d["mean"])
-    for index, (value, _, different) in enumerate(shown):
+    tested = [row for row in verdict["pairs"] if row["estimate"] and row["p"] is not None]
+    shown = sorted((abs(d["estimate"]), f"{d['reference']}, {d['n_head']}", d["sure"]) for d in tested)
+    for index, (value, _, sure) in enumerate(shown):
         x = now * 1.04 ** (index % 3 - 1)  # beside each other where they are alike
-        axes.plot(x, value, "o", color="#0072b2" if different else "white", markeredgecolor="#0072b2")
-    axes.plot([], [], "o", color="#0072b2", label="measured here, differs")
-    axes.plot([], [], "o", color="white", markeredgecolor="#0072b2", label="measured here, does not")
+        axes.plot(x, value, "o", color="#0072b2" if sure else "white", markeredgecolor="#0072b2")
+    axes.plot([], [], "o", color="#0072b2", label="pair measured here, differs")
+    axes.plot([], [], "o", color="white", markeredgecolor="#0072b2", label="pair measured here, not sure to")
     axes.set(xscale="log", yscale="log", xlabel="seeds of each head count", ylabel=f"|difference| ({UNIT})")
     axes.xaxis.set_major_locator(FixedLocator(counts))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    label_points(axes, [(now, value, f"H = {h}") for value, h, _ in shown])
+    label_points(axes, [(now, value, f"H = {heads}") for value, heads, _ in shown])
     figure.legend(loc="outside lower center", ncols=1)
     return figure
 

@@ -12,9 +12,10 @@ from pathlib import Path
 from tqdm import tqdm
 
 from analysis.measure.measurements import Measurements
-from analysis.report import cost, curves, heads, loss, relations, viewer
+from analysis.report import cost, curves, heads, loss, relations, tuned, viewer
 from analysis.report.section import Part, Section, attempt
 from analysis.runs import Study
+from analysis.statistics import MARGIN
 from analysis.summary import summarize
 from experiment.config import Config
 from experiment.folder import Experiment
@@ -52,7 +53,13 @@ def make_parts(plans: Sequence[Plan]) -> list[Part]:
 
 
 def study_plan(
-    study: Study, experiments: Sequence[Experiment], reference: int | None, quick: bool, device: str, shares: int = 1
+    study: Study,
+    experiments: Sequence[Experiment],
+    reference: int | None,
+    quick: bool,
+    device: str,
+    shares: int = 1,
+    margin: float = MARGIN,
 ) -> Plan:
     """What a study's runs answer. Where learning rate or weight decay were swept, the losses are told for each setting,
     and all else for the one with the lowest mean loss.
@@ -63,12 +70,13 @@ def study_plan(
         quick: show what has to run the networks only as far as it was measured before.
         device: where networks run, as for train.py.
         shares: parts that share the page.
+        margin: nats per token within which losses are called the same.
 
     Raises:
         InputError: the device or the reference is not here.
     """
     first, groups = experiments[0], study.groups()
-    summary = summarize(study, reference)
+    summary = summarize(study, reference, margin)
     measurements, best = None, []
     if groups:
         best = min(groups.values(), key=lambda runs: sum(run.final_loss for run in runs) / len(runs))
@@ -78,13 +86,17 @@ def study_plan(
 
     def sections() -> list[Section]:
         found, titles = [], {}
+        for row in summary["tuned"]:
+            title = study.title() + f"\nweight decay {row['weight_decay']:g}" * (len(summary["tuned"]) > 1)
+            found += attempt("tuned", tuned.TITLE, lambda r=row, t=title: tuned.tuned_section(r, groups, t))
         for setting, runs in groups.items():
             title = titles[id(runs)] = study.title(setting if len(groups) > 1 else None)
-            found += attempt("loss", loss.TITLE, lambda r=runs, t=title: loss.loss_section(study, r, t, reference))
+            make = lambda r=runs, t=title: loss.loss_section(study, r, t, reference, margin)  # noqa: E731
+            found += attempt("loss", loss.TITLE, make)
         if measurements:
             title, lost = titles[id(best)], []
             relation = take(measurements, "relations", lost) if "relations" in measurements.measures else None
-            make = lambda: relations.relation_section(best, relation, title, reference)  # noqa: E731
+            make = lambda: relations.relation_section(best, relation, title, reference, margin)  # noqa: E731
             found += attempt("relations", relations.TITLE, make)
             make = lambda: cost.cost_section(best, first.config, first.environment, measurements.costs(), title)  # noqa: E731
             found += attempt("cost", cost.TITLE, make)
@@ -103,16 +115,13 @@ def study_plan(
 
 
 def answers(summary: dict) -> list[str]:
-    """What the runs say, a paragraph for each setting of learning rate and weight decay."""
-    groups = summary["groups"]
-    if not groups:
+    """What the runs say, a paragraph for each comparison: the tuned ones, or those of each setting."""
+    if not summary["groups"]:
         diverged = [run for run in summary["runs"] if "diverged" in (run["left_out"] or "")]
         if len(diverged) == len(summary["runs"]):
             return ["Every run diverged: there is nothing to compare. Train with a lower learning rate."]
         return ["No run is finished: there is nothing to compare yet. The train.py command that began it goes on."]
-    several = len(groups) > 1
-    setting = " (learning rate {learning_rate:g}, weight decay {weight_decay:g})"
-    return [group["sentence"] + setting.format_map(group) * several for group in groups]
+    return summary["answer"]
 
 
 def pretrained_plan(source: Pretrained, quick: bool, device: str, shares: int = 1) -> Plan:

@@ -7,10 +7,10 @@ from matplotlib.figure import Figure
 from analysis.measure.relations import PAIRS, SAMPLE_TOKENS, SAMPLES
 from analysis.report.figures import by_head_panels
 from analysis.report.section import Picture, Section, Table
-from analysis.report.words import interval, number, p_only, p_text, plain, plus_minus, signed
+from analysis.report.words import interval, listed, number, p_only, p_text, plain, plus_minus, signed
 from analysis.runs import RunCurve, by_head, relation_names
-from analysis.statistics import Comparison, compare_together, estimate, lowest
-from analysis.summary import difference_row, final_losses
+from analysis.statistics import MARGIN, Pair, Verdict, compare_together, estimate, lowest
+from analysis.summary import final_losses, verdict_row
 
 TITLE = "For which relations?"
 Losses = Mapping[str, Mapping[int, Mapping[int, float]]]
@@ -20,11 +20,15 @@ Results = Mapping[int, Mapping[int, dict]]
 
 
 def relation_section(
-    runs: Sequence[RunCurve], results: Results | None, title: str, reference: int | None = None
+    runs: Sequence[RunCurve],
+    results: Results | None,
+    title: str,
+    reference: int | None = None,
+    margin: float = MARGIN,
 ) -> Section | None:
     """runs: one group. results: None where networks were not run. None where the runs measured no relation.
 
-    reference: a head count named beforehand, or None for that of the lowest mean final loss.
+    reference: a head count named beforehand; None for all pairs, shown from that of the lowest mean final loss.
     """
     names = relation_names(runs)
     if not names:
@@ -38,13 +42,12 @@ def relation_section(
     text, data = [loss_text(losses)], {"loss": losses}
     if len(heads) > 1 and reference in {None, *heads}:
         base = lowest(final_losses(heads)) if reference is None else reference
-        compared = compare_together(losses, base, reference is None)
-        text.append(difference_text(compared))
-        if any(d.estimate for c in compared.values() for d in c.differences):
+        compared = compare_together(losses, margin, reference)
+        text += [trend_text(compared), difference_text(compared, base)]
+        if any(pair.seeds for verdict in compared.values() for pair in verdict.pairs):
             pictures.append(difference_picture(losses, base, title))
-        tables.append(difference_table(compared))
-        rows = {n: [difference_row(c, d) for d in c.differences] for n, c in compared.items()}
-        data |= {"reference": base, "comparisons": compared[names[0]].family, "differences": rows}
+        tables.append(difference_table(compared, base))
+        data |= {"verdicts": {name: verdict_row(verdict) for name, verdict in compared.items()}}
     if results:
         choice = {n: {h: {s: f["choice"][n] for s, f in of.items()} for h, of in results.items()} for n in names}
         data |= {"choice": choice, "sampled": {h: dict(of) for h, of in results.items()}}
@@ -77,24 +80,38 @@ def loss_text(losses: Losses) -> str:
     )
 
 
-def difference_text(compared: Mapping[str, Comparison]) -> str:
-    """On which relations which head counts differ from the reference; no more than the tests allow."""
-    first = next(iter(compared.values()))
-    if not first.family:
+def trend_text(compared: Mapping[str, Verdict]) -> str:
+    """On which relations the loss changes with H, and which way."""
+    told = []
+    for name, verdict in compared.items():
+        if verdict.trend and verdict.trend.sign:
+            way = "rises" if verdict.trend.sign > 0 else "falls"
+            told.append(
+                f"on {plain(name)} words it {way} by {abs(verdict.trend.estimate):.4f} ({p_text(verdict.trend.p)})"
+            )
+    if told:
+        return f"For each doubling of H the loss changes: {listed(told)}."
+    tested = any(verdict.trend and verdict.trend.tested for verdict in compared.values())
+    return "On no relation is a trend of the loss in H sure." if tested else ""
+
+
+def difference_text(compared: Mapping[str, Verdict], base: int) -> str:
+    """On which relations which head counts differ from one; no more than the tests allow."""
+    questions = sum(verdict.tested for verdict in compared.values())
+    if not questions:
         return "With fewer than two common seeds no relation can be tested."
     told = []
-    for name, comparison in compared.items():
+    for name, verdict in compared.items():
         for side, sign in (("worse", 1), ("better", -1)):
-            sure = [d for d in comparison.differences if d.different and d.estimate.mean * sign > 0]
+            sure = [pair for pair in verdict.against(base) if pair.sign == sign]
             if sure:
-                head, *others = [f"H = {d.n_head} by {abs(d.estimate.mean):.4f} ({p_text(d.p_holm)})" for d in sure]
+                head, *others = [f"H = {d.n_head} by {abs(d.estimate):.4f} ({p_text(d.p)})" for d in sure]
                 words = [head.replace(" by", f" is {side} by", 1), *others]
                 told.append(f"on {plain(name)} words {', '.join(words)}")
-    pairs = "every pair of head counts of every relation" if first.chosen_by_data else "every relation and head count"
-    found = "; ".join(told) if told else "on no relation does a head count differ significantly from it"
+    found = "; ".join(told) if told else "on no relation does a head count differ surely from it"
     return (
-        f"Compared with H = {first.reference} within a seed (paired t-test, corrected by Holm's method for all "
-        f"{first.family} tests: {pairs}): {found}."
+        f"Compared with H = {base} within a seed (p corrected for all {questions} questions: trend, curvature and "
+        f"pairs of every relation): {found}."
     )
 
 
@@ -116,20 +133,31 @@ def difference_picture(losses: Losses, base: int, title: str) -> Picture:
     return Picture("relation-differences", title, caption, draw)
 
 
-def difference_table(compared: Mapping[str, Comparison]) -> Table:
-    """A row for each relation and head count but the reference."""
-    first = next(iter(compared.values()))
+def difference_table(compared: Mapping[str, Verdict], base: int) -> Table:
+    """A row for each relation and head count but the one that they are compared with."""
     rows = []
-    for name, comparison in compared.items():
-        for d in comparison.differences:
-            mean, half = (d.estimate.mean, d.estimate.half_width()) if d.estimate else (None, None)
-            row = [plain(name), str(d.n_head), str(len(d.seeds)), signed(mean), interval(mean, half, sign="+")]
-            row += [p_only(d.estimate and d.estimate.p_value), p_only(d.p_holm)]
-            rows.append([*row, "–" if d.p_holm is None else "yes" if d.different else "no"])
-    head = ["relation", "H", "seeds", f"loss − loss at H = {first.reference}", "95 % CI of this pair", "p"]
-    head += [f"p (Holm, {first.family} tests)" if first.family else "p (Holm)", "differs"]
-    caption = "Differences in final validation loss by relation (nats per token), paired by seed; positive is worse."
+    for name, verdict in compared.items():
+        for d in verdict.against(base):
+            row = [plain(name), str(d.n_head), str(len(d.seeds)), signed(d.estimate), ends(d)]
+            rows.append([*row, p_only(d.p_alone), p_only(d.p), answer(d)])
+    head = ["relation", "H", "seeds", f"loss − loss at H = {base}", "95 % CI", "p of this pair alone", "p", "verdict"]
+    caption = (
+        "Differences in final validation loss by relation (nats per token), paired by seed; positive is worse. p and "
+        "intervals are corrected for all relations together."
+    )
     return Table("relation-differences", caption, head, rows)
+
+
+def ends(pair: Pair) -> str:
+    return "–" if pair.low is None else f"{signed(pair.low)} … {signed(pair.high)}"
+
+
+def answer(pair: Pair) -> str:
+    return (
+        {"same": f"same to within {pair.margin:g}", "open": "not settled"}.get(pair.answer, pair.answer)
+        if pair.tested
+        else "–"
+    )
 
 
 def relation_table(id: str, caption: str, values: Losses, brief: bool = False) -> Table:

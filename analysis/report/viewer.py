@@ -135,6 +135,8 @@ def cut(stream: np.ndarray, tokenizer: Tokenizer, count: int, length: int) -> li
 
 def begin(stream: np.ndarray, tokenizer: Tokenizer, at: int, last: int) -> int:
     """The first start of a document, else of a line, else of a sentence near `at`, and no later than `last`."""
+    if at == 0:
+        return 0
     before = max(0, at - 2)
     tokens = np.asarray(stream[before : min(last, at + NEAR) + 1])
     documents = np.flatnonzero(tokens == tokenizer.eot) if tokenizer.eot is not None else []

@@ -37,8 +37,9 @@ def p_only(p: float | None) -> str:
     return "–" if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}" if p < 0.0995 else f"{p:.2f}"
 
 
-def p_text(p: float) -> str:
-    return f"p {p_only(p)}" if p < 0.001 else f"p = {p_only(p)}"
+def p_text(p: float, most: bool = False) -> str:
+    """A p value in a sentence; most: the largest of several."""
+    return f"p {p_only(p)}" if p < 0.001 else f"p {'≤' if most else '='} {p_only(p)}"
 
 
 def percent(share: float | None, digits: int = 0) -> str:

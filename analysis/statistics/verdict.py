@@ -69,6 +69,7 @@ class Pair(Test):
 
     n_head: int = 0
     reference: int = 0
+    margin: float = MARGIN
     p_same: float | None = None  # that the difference is the margin or more, corrected for the whole family
     within_margin: bool = False  # whether that is rejected; a difference can be both sure and this small
 
@@ -113,6 +114,11 @@ class Verdict:
         """The head counts that are not sure to be worse than another: the best one is among them with 95 %."""
         beaten = {p.n_head if p.sign > 0 else p.reference for p in self.pairs if p.sign}
         return tuple(h for h in self.n_head if h not in beaten)
+
+    def against(self, base: int) -> list[Pair]:
+        """The pairs of a head count that the family has, read from it, ascending."""
+        found = {b if a == base else a for a, b in self.family.pairs if base in (a, b)} if self.family else set()
+        return [self.pair(h, base) for h in sorted(found)]
 
     def pair(self, n_head: int, reference: int) -> Pair:
         """The pair read from `reference`. Raises KeyError where it is not in the family."""
@@ -178,7 +184,7 @@ def compare(
     errors = variances(table, asked.weights, len(asked.pairs))
     rows = tests(table, asked.weights, errors, asked, level / count, count, seeds)
     pairs = tuple(
-        equivalence(Pair(**row, reference=a, n_head=b), asked, margin, level, count)
+        equivalence(Pair(**row, reference=a, n_head=b, margin=margin), asked, level, count)
         for (a, b), row in zip(asked.pairs, rows, strict=False)
     )
     trend, curvature = [*(Test(**row) for row in rows[len(asked.pairs) :]), None][:2]
@@ -227,11 +233,11 @@ def tests(
     return rows
 
 
-def equivalence(pair: Pair, asked: Family, margin: float, level: float, count: int) -> Pair:
+def equivalence(pair: Pair, asked: Family, level: float, count: int) -> Pair:
     """The pair with its test of sameness. The family's law is symmetric: a one-sided p is half of a two-sided one."""
     if not pair.tested:
         return pair
-    room = margin - abs(pair.estimate)
+    room = pair.margin - abs(pair.estimate)
     if pair.standard_error == 0:
         p = float(room <= 0)
     else:

@@ -98,7 +98,7 @@ def test_ids_occur_once_whatever_the_sections_are_called():
 
 
 number = st.one_of(st.floats(-1e6, 1e6), st.sampled_from([0.0, -0.0, 1e-300, -1e-12, 5.0]))
-quick = settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+quick = settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @st.composite
@@ -106,7 +106,7 @@ def measured(draw):
     """What the measures of heads and ablation may return, however untrained or broken the network."""
     layers, seeds = draw(st.integers(1, 2)), draw(st.integers(1, 2))
     results = {}
-    for h in draw(st.sampled_from([[1], [1, 2], [4], [1, 3, 20]])):
+    for h in draw(st.sampled_from([[1], [1, 2], [4], [1, 3, 6]])):
 
         def array(*shape):
             return np.array([draw(number) for _ in range(min(4, math.prod(shape)))])
@@ -133,7 +133,7 @@ def test_degenerate_heads_are_drawn_and_told(results):
             picture.draw().draw_without_rendering()
 
 
-loss = st.one_of(st.floats(0, 12), st.sampled_from([math.nan, math.inf, 1e12, 0.0, 2.0, 2.0]))
+loss = st.one_of(st.floats(0, 12), st.sampled_from([math.nan, math.inf, 500.0, 0.0, 2.0, 2.0]))
 
 
 @st.composite
