@@ -13,7 +13,6 @@ from dataclasses import replace
 
 import torch
 
-from errors import Interrupted
 from experiment.folder import Run
 from experiment.pretrained import put_pretrained
 from model.fast import Kernels, kernels_for
@@ -61,30 +60,15 @@ class Stack:
         Raises:
             Interrupted: after a checkpoint, where SIGINT or SIGTERM came.
         """
-        train, start = self.train_config, self.start
+        train = self.train_config
         self._remove_what_comes_after_start()
-        unsaved = f"before iteration {start + 1} was done; the same command goes on from iteration {start}"
         with Signals() as signals:
-            if start < train.max_iters:
-                signals.nothing_to_save = unsaved
-                progress.expect(*self.rehearse(validation))
-                signals.nothing_to_save = None
-            if start == 0:
-                self._begin_lines()
-            if any(state.unmeasured for state in self.states):
-                if not self._measure(validation, signals, progress):
-                    raise Interrupted(
-                        f"{signals.name} while iteration {start} was measured; the same command goes on from here",
-                        128 + signals.received,
-                    )
-                if start == train.max_iters:
-                    self._save()
-            signals.nothing_to_save = unsaved
-            for iteration in range(start, train.max_iters):
+            self._before_the_first_step(validation, progress, signals)
+            for iteration in range(self.start, train.max_iters):
                 self.step(iteration)
                 signals.nothing_to_save = None
                 progress.step()
-                last = iteration + 1 == train.max_iters
+                last = self.iteration == train.max_iters
                 if self._due(train.eval_interval) or last:
                     self._begin_lines(progress)
                     last &= self._measure(validation, signals, progress)
@@ -94,11 +78,24 @@ class Stack:
                 if signals.received or last or self._due(train.checkpoint_interval):
                     self._save()
                 if signals.received and not last:
-                    raise Interrupted(
-                        f"{signals.name} at iteration {self.iteration} of {train.max_iters}: checkpoint written; "
-                        "the same command goes on from here",
-                        128 + signals.received,
-                    )
+                    raise signals.interrupted(f"at iteration {self.iteration} of {train.max_iters}: checkpoint written")
+
+    def _before_the_first_step(self, validation: Validation, progress: Progress, signals: Signals) -> None:
+        """Compile, say how long it will take, and measure where that is still to do."""
+        start, last = self.start, self.train_config.max_iters
+        unsaved = f"before iteration {start + 1} was done; the same command goes on from iteration {start}"
+        if start < last:
+            signals.nothing_to_save = unsaved
+            progress.expect(*self.rehearse(validation))
+            signals.nothing_to_save = None
+        if start == 0:
+            self._begin_lines()
+        if any(state.unmeasured for state in self.states):
+            if not self._measure(validation, signals, progress):
+                raise signals.interrupted(f"while iteration {start} was measured")
+            if start == last:
+                self._save()
+        signals.nothing_to_save = unsaved
 
     def step(self, iteration: int) -> None:
         """One training step of every run."""

@@ -9,6 +9,8 @@ import signal
 import sys
 import threading
 
+from errors import Interrupted
+
 NUMBERS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -30,10 +32,10 @@ class Signals:
         threading.Thread(target=self._watch, args=(readable,), daemon=True).start()
         return self
 
-    @property
-    def name(self) -> str:
-        """The name of the signal that came: SIGINT or SIGTERM."""
-        return signal.Signals(self.received).name
+    def interrupted(self, where: str) -> Interrupted:
+        """What to raise once everything is saved."""
+        name = signal.Signals(self.received).name
+        return Interrupted(f"{name} {where}; the same command goes on from here", 128 + self.received)
 
     def __exit__(self, *_: object) -> None:
         if self.previous:
