@@ -2,17 +2,29 @@
 
 import argparse
 import json
+import logging
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import errors
 from errors import InputError
+
+if TYPE_CHECKING:
+    from experiment.loaded import Runs
+    from experiment.sampling import Sampling
 
 EPILOG = (
     "Every head count gets the same prompt and the same random numbers, so that what differs is the model. "
     "Exit status: 0 done, 1 failed while working, 2 bad usage or input."
 )
+
+SCORED = 64
+"""Texts of each run that are measured and not shown."""
+
+log = logging.getLogger("headcount")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -32,6 +44,18 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--learning_rate", metavar="LR", help="the swept learning rate to sample; default: the best")
     p.add_argument("--iter", metavar="N", help="sample from the checkpoint of this iteration; default: the newest")
     add_options(p, Sampling)
+    p.add_argument(
+        "--num_scored",
+        metavar="N",
+        help="more texts of each run, all seeds, that are not shown: on tales the share of relations kept, by H, with "
+        "intervals; on any corpus how varied they are and how likely other head counts find them; 0: none (default: "
+        "64; of a GPT-2 that was not trained here 0)",
+    )
+    p.add_argument(
+        "--score",
+        metavar="TEXT|FILE:path",
+        help="no samples: nats per token and bits per byte of this text under each H",
+    )
     p.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (default: auto)")
     p.add_argument("--json", action="store_true", help="print JSON, one object with every sample, and nothing else")
     return p
@@ -39,38 +63,90 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str]) -> None:
     from experiment.sampling import Sampling
-    from experiment.values import Count, Positive, join_lists, typed
+    from experiment.values import Count, NotNegativeCount, Positive, join_lists, typed
 
     args = parser().parse_args(join_lists(argv, {"--n_head"}))
     given = {name: value for name, value in vars(args).items() if name in Sampling.__dataclass_fields__}
     sampling = Sampling.of(given, "command line", "--", from_text=True)
-    types = {"n_head": list[Count], "run_seed": int, "learning_rate": Positive, "iter": Count}
+    types = {
+        "n_head": list[Count],
+        "run_seed": int,
+        "learning_rate": Positive,
+        "iter": Count,
+        "num_scored": NotNegativeCount,
+    }
     chosen = {
         name: typed(f"--{name}", hint, getattr(args, name), "command line", from_text=True)
         for name, hint in types.items()
         if getattr(args, name) is not None
     }
-    prompt = read_text("--prompt", args.prompt)
+    prompt, scored = read_text("--prompt", args.prompt), read_text("--score", args.score)
+    if scored == "":
+        raise InputError("--score: there is no text in it")
     errors.log_to(sys.stderr)
 
+    from experiment.loaded import Runs
+
+    runs = Runs.open(args.runs, args.device, chosen.get("iter"))
+    runs = runs.select(chosen.get("n_head"), chosen.get("run_seed"), chosen.get("learning_rate"))
+    if len({run.setting for run in runs.values()}) > len({run.n_head for run in runs.values()}):
+        runs = runs.best()
+        rates = ", ".join(f"{run.axes['learning_rate']:g} for H = {run.n_head}" for run in runs.first_seeds().values())
+        log.info(f"each H at the learning rate with the lowest loss: {rates} (--learning_rate chooses)")
+    if scored is not None:
+        show_score(runs, scored, args.json)
+    else:
+        number = chosen.get("num_scored", SCORED if runs.experiment else 0)
+        show_samples(runs, prompt, sampling, number, args.json)
+
+
+def show_score(runs: "Runs", text: str, as_json: bool) -> None:
+    from analysis.measure.sampled import score
+    from terminal import table, window
+
+    rows = score(runs, text)
+    if as_json:
+        print(json.dumps({"text": text, "runs": rows}, ensure_ascii=False, indent=2))
+        return
+    head = ["run", "H", "tokens", "nats/token", "bits/byte", "perplexity"]
+    keys = ["run", "n_head", "tokens", "nats_per_token", "bits_per_byte", "perplexity"]
+    cells = [[f"{row[k]:.4f}" if isinstance(row[k], float) else str(row[k]) for k in keys] for row in rows]
+    print(errors.printable(table(head, cells, window())))
+
+
+def show_samples(runs: "Runs", prompt: str | None, sampling: "Sampling", num_scored: int, as_json: bool) -> None:
     from tqdm import tqdm
 
-    from experiment.loaded import Runs
     from experiment.samples import Samples, page
     from terminal import window
 
-    runs = Runs.open(args.runs, args.device, chosen.get("iter"))
-    runs = runs.select(chosen.get("n_head"), chosen.get("run_seed"), chosen.get("learning_rate")).best()
-    with tqdm(total=sampling.max_new_tokens, unit="token", disable=True if args.json else None, leave=False) as bar:
-        samples = Samples.draw(runs, prompt, sampling, bar.update)
-    if args.json:
-        print(json.dumps(samples.as_dict(), ensure_ascii=False, indent=2))
-    else:
-        print(page(samples, window()))
+    measured = None
+    seeds = len({run.axes.get("seed") for run in runs.values()})
+    total = sampling.max_new_tokens * (1 + (seeds if num_scored else 0))
+    with tqdm(total=total, unit="token", disable=True if as_json else None, leave=False) as bar:
+        samples = Samples.draw(runs.first_seeds(), prompt, sampling, bar.update)
+        if num_scored:
+            from analysis.measure.sampled import text_measures
+
+            each = replace(sampling, num_samples=-(-num_scored // seeds))
+            measured = text_measures(runs, samples.prompt, each, bar.update)
+    if measured:
+        from analysis.sampled import summarize_texts, texts_report
+
+        summary = summarize_texts(measured)
+    if as_json:
+        more = {"scored": {"runs": measured, "summary": summary}} if measured else {}
+        print(json.dumps(samples.as_dict() | more, ensure_ascii=False, indent=2))
+        return
+    print(page(samples, window()))
+    if measured:
+        over = f", {measured[0]['texts']} for each of {seeds} seeds" if seeds > 1 else ""
+        print(f"\n{seeds * measured[0]['texts']} more texts of each H, drawn in the same way{over}\n")
+        print(errors.printable(texts_report(summary, window())))
 
 
 def read_text(option: str, text: str | None) -> str | None:
-    """The text that an option gives; FILE:path is read from a file."""
+    """The text that an option gives; FILE:path is read from a file, without what Windows adds to it."""
     if text is None or not text.startswith("FILE:"):
         try:
             (text or "").encode("utf-8")
@@ -81,9 +157,9 @@ def read_text(option: str, text: str | None) -> str | None:
 
     path = Path(text.removeprefix("FILE:"))
     try:
-        return read_bytes(path).decode("utf-8")
+        return read_bytes(path).decode("utf-8-sig").replace("\r\n", "\n")
     except UnicodeDecodeError as error:
-        raise InputError(f"{option} {path}: not UTF-8 (byte {error.start})") from None
+        raise InputError(f"{option} {path}: not UTF-8 (byte {error.start}); save it as UTF-8") from None
     except (OSError, ValueError) as error:
         name = str(path) if len(str(path)) < 300 else f"{str(path)[:60]}…"
         raise InputError(f"{option} {name}: {getattr(error, 'strerror', None) or error}") from None

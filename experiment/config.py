@@ -208,6 +208,8 @@ def check(config: Config) -> None:
             fitting = ", ".join(str(h) for h in range(1, width + 1) if width % h == 0)
             raise InputError(f"n_head {heads} does not divide n_embd {width}; head counts that do: {fitting}")
     check_data(config.data)
+    if config.data.tokenizer == "init" and config.model.init is None:
+        raise InputError("data.tokenizer: init takes the tokenizer of --init; give that, or choose bpe or char")
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", config.name):
         raise InputError(f"name {shown(config.name)} cannot name a folder in runs/: use letters, digits, '.', '_', '-'")
 

@@ -6,6 +6,7 @@ import torch
 
 from data.config import TIKTOKEN_SIZES
 from experiment.config import Config
+from experiment.pretrained import open_pretrained
 from model.describe import attention_shapes, flops_per_token, parameter_table, score_bytes
 from model.gpt import GPT
 from terminal import table
@@ -82,4 +83,6 @@ def _vocab_size(config: Config) -> int | None:
     """The vocabulary's size where the config alone settles it; None: the corpus does."""
     if config.data.tokenizer == "bpe":
         return config.data.vocab_size
+    if config.data.tokenizer == "init":
+        return open_pretrained(config.model.init).vocab_size
     return TIKTOKEN_SIZES.get(config.data.tokenizer)

@@ -98,6 +98,11 @@ class LoadedRun:
         of_run = ("seed", "learning_rate", "weight_decay") if isinstance(self.source, Run) else ()
         return {name: getattr(self.source, name) for name in ("n_head", *of_run)}
 
+    @property
+    def setting(self) -> tuple:
+        """What sets the run apart, its seed left out."""
+        return tuple(value for name, value in self.axes.items() if name != "seed")
+
     @cached_property
     def model(self) -> GPT:
         """The weights, with eager attention, which passes every hook point."""
@@ -235,18 +240,18 @@ class Runs(Mapping[str, LoadedRun]):
         return replace(self, runs={s.name: replace(run, source=s, config=s.config) for s in sources})
 
     def best(self) -> "Runs":
-        """One run of each head count: of those at the learning rate and weight decay whose final loss is the lowest,
-        seeds averaged, the first seed."""
+        """The runs of each head count at the learning rate and weight decay of the lowest final loss, over seeds."""
         losses: dict[tuple, list[float]] = {}
-        for row in self.final():
-            key = row["n_head"], row.get("learning_rate"), row.get("weight_decay")
-            losses.setdefault(key, []).append(math.inf if row.get("val_loss") is None else row["val_loss"])
-        chosen: dict[int, tuple[float, LoadedRun]] = {}
-        for run in self.runs.values():
-            loss = statistics.fmean(losses[tuple(run.axes.get(n) for n in ("n_head", "learning_rate", "weight_decay"))])
-            if run.n_head not in chosen or loss < chosen[run.n_head][0]:
-                chosen[run.n_head] = loss, run
-        return replace(self, runs={run.name: run for _, run in chosen.values()})
+        for row, run in zip(self.final(), self.runs.values(), strict=True):
+            losses.setdefault(run.setting, []).append(math.inf if row["val_loss"] is None else row["val_loss"])
+        means = {setting: statistics.fmean(of) for setting, of in losses.items()}
+        chosen = {n_head: min((s for s in means if s[0] == n_head), key=means.get) for n_head, *_ in means}
+        return replace(self, runs={n: run for n, run in self.runs.items() if run.setting == chosen[run.n_head]})
+
+    def first_seeds(self) -> "Runs":
+        """One run of each head count, the first."""
+        firsts = {run.n_head: run for run in reversed(self.runs.values())}
+        return replace(self, runs={run.name: run for run in reversed(firsts.values())})
 
     def stack(self) -> GPT:
         """The networks of all runs as one, with the attention of the config."""

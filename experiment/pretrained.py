@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from data.fetch import PATIENCE, TIMEOUT, reason, within
 from errors import InputError
-from experiment.config import keys
+from experiment.config import Config, keys
 from experiment.folder import refuse_pickle
 from experiment.values import typed
 from files import read_bytes, sha256
@@ -208,13 +208,17 @@ def check_init(model: ModelConfig, given: Pretrained) -> None:
         )
 
 
+def given_tokenizer(config: Config) -> "Tokenizer | None":
+    """The tokenizer that data.tokenizer: init stands for; None where it is another. Raises InputError."""
+    return open_pretrained(config.model.init).tokenizer() if config.data.tokenizer == "init" else None
+
+
 def check_vocabulary(given: Pretrained, tokenizer: "Tokenizer") -> None:
     """Raises InputError where the ids of the corpus's tokenizer do not mean what they mean to the GPT-2."""
     if tokenizer.vocab_size != given.vocab_size:
-        gpt2 = "; data.tokenizer: gpt2 is that of OpenAI's" * (given.vocab_size == GPT2_VOCABULARY)
         raise InputError(
             f"--init {given.name} has a vocabulary of {given.vocab_size} tokens, the corpus's tokenizer has "
-            f"{tokenizer.vocab_size}; they must be the same{gpt2}"
+            f"{tokenizer.vocab_size}; they must be the same: data.tokenizer: init takes it from there"
         )
     if has_tokenizer(given.folder):
         theirs = given.tokenizer()
@@ -222,7 +226,8 @@ def check_vocabulary(given: Pretrained, tokenizer: "Tokenizer") -> None:
             if tokenizer.decode([i]) != theirs.decode([i]) and i not in (tokenizer.eot, theirs.eot):
                 raise InputError(
                     f"--init {given.name}: its tokenizer is another than the corpus's (token {i} is "
-                    f"{theirs.decode([i])!r} there and {tokenizer.decode([i])!r} here); train on the corpus it knows"
+                    f"{theirs.decode([i])!r} there and {tokenizer.decode([i])!r} here); "
+                    "data.tokenizer: init takes it from there"
                 )
 
 

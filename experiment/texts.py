@@ -1,13 +1,16 @@
 """Texts from trained networks: where one begins and ends, in tokens and in characters."""
 
+import logging
 from collections.abc import Callable, Sequence
 
-from data.tokenizers import Tokenizer
+from data.tokenizers import END_OF_TEXT, Tokenizer
 from errors import InputError
 from experiment.sampling import Sampling
 from machine import free_bytes
 from model.generate import generate
 from model.gpt import GPT
+
+log = logging.getLogger("headcount")
 
 STREAM_BYTES = 6000
 """Of a random number generator of PyTorch's, one a sample."""
@@ -54,6 +57,8 @@ def text_of(tokenizer: Tokenizer, tokens: Sequence[int], stop: str | None = None
 
 def prompt_tokens(tokenizer: Tokenizer, prompt: str | None, start: Sequence[int]) -> list[int]:
     """Token ids of a prompt; of none, `start`. Raises InputError where the tokenizer does not know a character."""
+    if prompt and END_OF_TEXT in prompt:
+        log.warning(f"the prompt's {END_OF_TEXT} is plain text here; a text without a prompt starts a document")
     return tokenizer.encode(prompt) if prompt else list(start)
 
 

@@ -21,6 +21,7 @@ from typing_extensions import is_typeddict
 from errors import InputError
 
 Count = Annotated[int, Field(gt=0)]
+NotNegativeCount = Annotated[int, Field(ge=0)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]

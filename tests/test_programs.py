@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -21,7 +22,12 @@ ROOT = Path(__file__).parent.parent
 def program(*argv, **environment) -> subprocess.CompletedProcess:
     command = [sys.executable, str(ROOT / argv[0]), *map(str, argv[1:])]
     return subprocess.run(
-        command, capture_output=True, text=True, timeout=120, env=os.environ | {"OMP_NUM_THREADS": "1"} | environment
+        command,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        timeout=120,
+        env=os.environ | {"OMP_NUM_THREADS": "1"} | environment,
     )
 
 
@@ -31,8 +37,10 @@ def test_train_sample_compare_in_a_row(tmp_path, config_file):
     assert trained.returncode == 0, trained.stderr
     assert re.search(r"validation loss in nats per token, mean of 2 seeds\n +iter +H=1 +H=4 +left\n", trained.stdout)
     assert re.search(r"^ *4 +8 +2 +\d\.\d+ ± \d\.\d+", trained.stdout, re.MULTILINE)
-    assert f"python sample.py {folder}" in trained.stdout
-    assert f"python compare.py {folder}" in trained.stdout
+    advised = re.findall(r"^(?:sample from it|compare the runs): +(.*)$", trained.stdout, re.MULTILINE)
+    assert [shlex.split(line)[-1] for line in advised] == [str(folder)] * 2
+    sampled = subprocess.run(f"{advised[0]} --num_scored 0", shell=True, capture_output=True, text=True, timeout=120)
+    assert sampled.returncode == 0, sampled.stderr
 
     again = program("train.py", config_file, "--out_dir", folder)
     assert again.returncode == 0
@@ -197,6 +205,117 @@ def test_describe_needs_no_corpus(capsys):
     status, out, err = call(capsys, train, "train.py", config, "--describe", "--data.path", "http://127.0.0.1:9/no.txt")
     assert status == 0, err
     assert "vocabulary 256\n(assumed" in out
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_output_degrades_and_never_fails_where_the_terminal_is_not_utf8(encoding, trained):
+    sampled = program("sample.py", trained.path, "--max_new_tokens", 3, "--num_scored", 0, PYTHONIOENCODING=encoding)
+    assert sampled.returncode == 0, sampled.stderr
+    assert "H = 4" in sampled.stdout
+    wrong = program("train.py", "nichts-für-mich.yaml", PYTHONIOENCODING=encoding)
+    assert wrong.returncode == 2
+    assert "Traceback" not in wrong.stderr
+
+
+def test_a_program_without_its_requirements_says_how_to_start_it(tmp_path):
+    for name in ("train.py", "sample.py", "compare.py"):
+        started = subprocess.run(
+            [sys.executable, "-S", str(ROOT / name), "x"], capture_output=True, text=True, timeout=60, cwd=tmp_path
+        )
+        assert started.returncode == 1
+        assert started.stderr.count("\n") == 1
+        assert f"./setup.sh once, and then start it so: .venv/bin/python {name}" in started.stderr
+
+
+def test_a_list_is_taken_with_commas_with_spaces_and_as_a_range(capsys, trained, config_file):
+    asked = [["--n_head", "1,4"], ["--n_head", "1", "4"], ["--n_head", "1,", "4"], ["--n_head=[1,4]"]]
+    base = [trained.path, "--max_new_tokens", 2, "--num_scored", 0]
+    assert len({call(capsys, sample, "sample.py", *base, *heads) for heads in asked}) == 1
+    from experiment.command_line import parse
+
+    for heads in asked:
+        argv = [str(config_file), *(heads[0].replace("--n_head", "--sweep.n_head"), *heads[1:])]
+        assert parse(argv, "train.py", "", "")[0].sweep.n_head == [1, 4]
+    assert parse([str(config_file), "--sweep.seed", "0:3,7"], "train.py", "", "")[0].sweep.seed == [0, 1, 2, 7]
+    with pytest.raises(errors.InputError, match="at most 1,000 values"):
+        parse([str(config_file), "--sweep.seed", "0:99999999999"], "train.py", "", "")
+
+
+def test_what_is_often_given_by_mistake_gets_its_hint(capsys, trained, tmp_path, config_file):
+    (tmp_path / "ckpt.pt").write_bytes(b"PK")
+    for module, argv in (
+        (sample, [tmp_path / "ckpt.pt"]), (sample, [tmp_path]), (train, [config_file, "--init", tmp_path / "ckpt.pt"]),
+    ):  # fmt: skip
+        status, _, err = call(capsys, module, "program", *argv)
+        assert status == 2
+        assert "ckpt.pt" in err
+        assert "save_pretrained" in err
+    status, _, err = call(capsys, sample, "sample.py", "my", "runs/x")
+    assert (status, err.count("\n")) == (2, 1)
+    assert "runs/x: belongs to no option; a path or text with spaces needs quotes" in err
+    base = [trained.path, "--max_new_tokens", 2, "--num_scored", 0]
+    status, _, err = call(capsys, sample, "sample.py", *base, "--prompt", "<|endoftext|>A")
+    assert status == 0
+    assert "<|endoftext|> is plain text here" in err
+
+
+def test_prompts_saved_on_windows_are_those_of_other_systems(capsys, trained, tmp_path):
+    (tmp_path / "unix.txt").write_bytes(b"The old\nman")
+    (tmp_path / "windows.txt").write_bytes(b"\xef\xbb\xbfThe old\r\nman")
+    base = [trained.path, "--max_new_tokens", 4, "--num_scored", 0, "--prompt"]
+    texts = [call(capsys, sample, "sample.py", *base, f"FILE:{tmp_path / n}.txt")[1] for n in ("unix", "windows")]
+    assert texts[0] == texts[1]
+
+
+def test_a_stop_text_ends_a_sample_and_is_left_out(capsys, trained):
+    base = [trained.path, "--json", "--num_scored", 0, "--max_new_tokens", 30, "--n_head", 4]
+    whole = json.loads(call(capsys, sample, "sample.py", *base)[1])["runs"][0]["texts"][0]
+    stop = whole[5:7]
+    cut = json.loads(call(capsys, sample, "sample.py", *base, f"--stop={stop}")[1])["runs"][0]["texts"][0]
+    assert cut == whole[: whole.index(stop)]
+
+
+def test_an_earlier_checkpoint_is_sampled_where_it_is_kept(capsys, trained):
+    base = [trained.path, "--score", "The old man", "--iter"]
+    (status, early, err), (_, last, _) = (call(capsys, sample, "sample.py", *base, step) for step in (8, 12))
+    assert status == 0, err
+    assert early != last
+    assert call(capsys, sample, "sample.py", *base[:-1])[1] == last
+    status, _, err = call(capsys, sample, "sample.py", *base, 3)
+    assert status == 2
+    assert "no checkpoint of iteration 3; it has 12, 8" in err
+
+
+def test_a_text_is_scored_and_texts_are_measured(capsys, trained, tmp_path):
+    (tmp_path / "t.txt").write_text("The old man had a boat. " * 30)
+    status, out, err = call(
+        capsys, sample, "sample.py", trained.path, "--score", f"FILE:{tmp_path / 't.txt'}", "--json"
+    )
+    assert status == 0, err
+    assert [row["run"] for row in json.loads(out)["runs"]] == [run.name for run in trained.runs]
+    status, out, err = call(capsys, sample, "sample.py", trained.path, "--score", "The old man")
+    assert re.search(r"h04-seed1 +4 +\d+ +\d\.\d{4} +\d\.\d{4}", out), err
+    assert call(capsys, sample, "sample.py", trained.path, "--score", "")[0] == 2
+    status, out, err = call(capsys, sample, "sample.py", trained.path, "--num_scored", 4, "--max_new_tokens", 8)
+    assert status == 0, err
+    assert "4 more texts of each H, drawn in the same way, 2 for each of 2 seeds" in out
+    assert "No head counts differ for sure" in out
+
+
+def test_sampling_takes_the_best_learning_rate_and_says_so(capsys, tmp_path):
+    from training.run import train_experiment
+
+    config = small_config(sweep={"n_head": [1, 4], "seed": [0], "learning_rate": [1e-6, 3e-3]}, max_iters=4)
+    path = train_experiment(config, tmp_path / "x", "cpu").path
+    base = [path, "--max_new_tokens", 2, "--num_scored", 0]
+    status, out, err = call(capsys, sample, "sample.py", *base)
+    assert status == 0
+    assert "0.003 for H = 1, 0.003 for H = 4 (--learning_rate chooses)" in err
+    assert "h04-seed0-lr0.003" in out
+    status, out, err = call(capsys, sample, "sample.py", *base, "--learning_rate", "1e-6")
+    assert "lr1e-06" in out
+    assert "learning rate" not in err
+    assert call(capsys, sample, "sample.py", *base, "--learning_rate", "1e-5")[0] == 2
 
 
 def test_a_mistake_in_training_is_one_line_and_status_2(capsys, config_file):

@@ -119,7 +119,7 @@ def test_a_second_signal_ends_at_once(tmp_path):
     process.stdout.close()
 
 
-def test_a_diverged_run_is_said_by_every_program_and_its_companions_are_bit_identical(tmp_path):
+def test_a_diverged_run_is_said_by_every_program_and_its_companions_are_bit_identical(tmp_path, caplog):
     """Rates only reach a run through its optimizer row, so the same stack without the fault has the same shapes."""
     whole, faulty = tmp_path / "whole", tmp_path / "faulty"
     results = {}
@@ -140,10 +140,10 @@ def test_a_diverged_run_is_said_by_every_program_and_its_companions_are_bit_iden
     status, out, _ = call("train.py", config, "--out_dir", faulty, "--device", "cpu")  # the same command again
     assert status == 0
     assert "diverged at iteration" in out
-    said = []
-    model = load_stack(diverged, Experiment.open(faulty).config.model, torch.device("cpu"), said.append)
+    caplog.clear()
+    model = load_stack(diverged, Experiment.open(faulty).config.model, torch.device("cpu"))
     assert all(parameter.isfinite().all() for parameter in model.parameters())
-    assert [line.split(" at iteration")[0] for line in said] == [f"{run.name} diverged" for run in diverged]
+    assert [line.split(" at iteration")[0] for line in caplog.messages] == [f"{run.name} diverged" for run in diverged]
     status, out, err = call("compare.py", faulty, "--quick", "--device", "cpu")
     assert status == 0, err
     assert "diverged" in out

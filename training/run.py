@@ -15,7 +15,7 @@ from errors import InputError, WorkError
 from experiment.checkpoint import good_iterations
 from experiment.config import Config
 from experiment.folder import Experiment, Run, refuse_links
-from experiment.pretrained import check_init, check_vocabulary, open_pretrained, other_split
+from experiment.pretrained import check_init, check_vocabulary, given_tokenizer, open_pretrained, other_split
 from files import make_folder, remove_folder, remove_temporaries, write_folder, write_text
 from machine import free_bytes, pick_device
 from training import checkpoint
@@ -50,7 +50,7 @@ def train_experiment(
         torch.cuda.set_device(device.index or 0)  # streams and graphs are made on the current one
     keep_freed_memory()
     examine(path, config)  # before the corpus is prepared, which may take long
-    dataset = prepare(config.data)
+    dataset = prepare(config.data, given=given_tokenizer(config))
     dataset.require(config.model.block_size)
     init = open_init(config, dataset)
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from data.batches import validation_windows
 from data.dataset import Dataset, prepare
 from data.tales import stories
-from data.tokenizers import Tokenizer
+from data.tokenizers import Tokenizer, load_tokenizer
 from errors import InputError
 from experiment.folder import Experiment
 
@@ -75,7 +75,8 @@ class ValidationText:
     @cached_property
     def _dataset(self) -> Dataset:
         try:
-            dataset = prepare(self.experiment.config.data)
+            own = load_tokenizer(self.experiment.path / "tokenizer")
+            dataset = prepare(self.experiment.config.data, given=own)
         except InputError as error:
             raise CannotMeasure(f"the corpus is not here: {error}") from None
         if dataset.hash != self.experiment.environment["data_hash"]:

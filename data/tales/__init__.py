@@ -1,31 +1,39 @@
 """The embedded corpus: English micro-stories that know which relation decides their words.
 
-A story is a function of (seed, index), the same on every platform and Python version. A sample, `story(0, 3585)`:
+A story is a function of (seed, index), the same on every platform and Python version. A sample, `story(0, 4949)`:
 
-    Under a high mountain lived Emma, a poor gardener, and Mary, a quiet potter.
-    There were two things that Emma loved, a grey doll and a brown ball.
-    One day the old roof began to leak.
-    A horse came slowly down the road with her foal.
-                                               ^^^^ semantic: cows would have a calf
-    When it was done, the roof was as good as new.
-                                              ^^^ local: after "as good as"
-    The potter hugged the gardener and said, "Well done, Emma."
-                                                         ^^^^ long_range: the gardener, not the potter
+    Under a high mountain lived Dan and Mary.
+    It was winter, and the whole valley was full of snow.
+                                                    ^^^^ semantic: of winter
+    Dan was a tailor and always busy with the cloth.
+                                              ^^^^^ semantic: a tailor's
+    Dan had a sheep that every now and then bleated.
+                                            ^^^^^^^ semantic: a cow would have mooed
+    One night the wind blew harder than ever before.
+    Dan whispered, "The doors behind the old cottage are shut."
+                                                     ^^^ syntactic: the doors, not the cottage
                                                               ^ syntactic: a quote was open
-    That evening Emma cleaned the doll until it was grey again.
-                                                    ^^^^ long_range: the ball was brown
-    Mary said, "The key to the small boxes is heavy."
-                                           ^^ syntactic: the key, not the boxes
-                                                    ^ syntactic: a quote was open
-    Then Emma went to bed and was soon fast asleep.
-                                            ^^^^^^ local: after "soon fast"
+    Slowly but surely the wind died down.
+               ^^^^^^ local: after "slowly but"
+    The woods were still full of frost.
+                                 ^^^^^ long_range: it was winter
+    Dan took great care of the cloth again.
+                               ^^^^^ long_range: he was a tailor
+    In the yard the good animal bleated.
+                                ^^^^^^^ long_range: it was a sheep
+    The tea was ready.
+    That night Dan was soon fast asleep.
+                                 ^^^^^^ local: after "soon fast"
+
+Semantic and long-range ask the same kind of question, what belongs to a cue (a job, a season, an animal): one in the
+sentence that names the cue, the other 25 to 100 words later. So their difference is what distance costs.
 
 A language model never sees the tags. They say, word by word, on which kind of relation it fails, and `pairs` asks it
 directly: which of two continuations, only one of which keeps the relation, does it find more likely?
 
 Words within two words' reach decide nothing but `local`: the candidates for every other decisive word are drawn alike,
 so that a bigram or a trigram model only guesses (the tests hold it to that). `data.tales.grammar` tells the stories,
-`data.tales.checker` reads them back.
+`data.tales.checker` reads them back, and `data.tales.floor` knows how low the loss on decisive words can be.
 """
 
 from collections.abc import Iterator
@@ -33,9 +41,10 @@ from dataclasses import dataclass
 
 from data.config import RELATIONS
 from data.tales.checker import Check, check
+from data.tales.floor import relation_floor
 from data.tales.grammar import KINDS, Dice, Mark, render
 
-__all__ = ["Check", "Pair", "Span", "Story", "check", "pairs", "stories", "story"]
+__all__ = ["Check", "Pair", "Span", "Story", "check", "pairs", "relation_floor", "stories", "story"]
 
 _STORIES, _PAIRS, _WHICH = range(3)  # streams of numbers that never meet
 _KINDS_OF = {relation: [kind for kind, its in KINDS.items() if its == relation] for relation in RELATIONS}
@@ -69,7 +78,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class Story:
-    """A story of 80 to 200 words, and its decisive words in order of place."""
+    """A story of 80 to 150 words, and its decisive words in order of place."""
 
     text: str
     spans: tuple[Span, ...]

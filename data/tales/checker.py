@@ -1,8 +1,8 @@
 """Which relations does a text keep? A reader for the tales that models write: whole, cut short or confused.
 
-It looks for the places where a relation applies (a collocation begun, a fact stated and asked for again, "the keys to
-the old box", a quote opened) wherever they stand, and judges the decisive word. A place that says too little to judge
-(a fact never stated, a word cut off by the end of the text) counts neither as kept nor as broken.
+It looks for the places where a relation applies (a collocation begun, a job that has its tools, "the keys to the old
+box", a quote opened) wherever they stand, and judges the decisive word. A place that says too little to judge
+(a job never told, a word cut off by the end of the text) counts neither as kept nor as broken.
 """
 
 import re
@@ -25,9 +25,8 @@ class Check:
 def check(text: str) -> Check:
     """Count the relations that a text keeps and breaks; any string will do, and none raises."""
     kept, broken = dict.fromkeys(RELATIONS, 0), dict.fromkeys(RELATIONS, 0)
-    judges = {"local": _local, "long_range": _long_range, "semantic": _semantic, "syntactic": _syntactic}
-    for relation, judge in judges.items():
-        for fine in judge(text):
+    for judge in (_local, _belonging, _syntactic):
+        for relation, fine in judge(text):
             (kept if fine else broken)[relation] += 1
     return Check(kept, broken)
 
@@ -42,95 +41,52 @@ def _cut(text: str, match: re.Match, right: Collection[str]) -> bool:
     return match.end(2) == len(text) and word not in right and any(r.startswith(word) for r in right)
 
 
+_ENDED = re.compile(r'[.!?"\n]')
+
 # local
 
 _BEGUN = re.compile(rf"\b({_any(lexicon.COLLOCATIONS)}) (\w+)", re.IGNORECASE)
 
 
-def _local(text: str) -> Iterator[bool]:
+def _local(text: str) -> Iterator[tuple[str, bool]]:
     for match in _BEGUN.finditer(text):
         right = (lexicon.COLLOCATIONS.get(match[1].lower(), ""),)
         if not _cut(text, match, right):
-            yield match[2].lower() in right
+            yield "local", match[2].lower() in right
 
 
-# long_range: every pattern has two groups. A fact: what, and its value in `value`; a recall: the same.
-
-_THING, _COLOUR, _KIN = _any(lexicon.THINGS), _any(lexicon.COLOURS), _any(lexicon.KIN)
-_JOB, _PET = _any(lexicon.JOBS), _any(lexicon.PETS)
-_WHOSE, _WHO = r"(?:his|her|\w+'s)", r"(?:he|she|[A-Z]\w+)"
-_NAME = r"[A-Z][a-z]+"
-_NAMED = rf"\b(?P<what>{_JOB}|{_PET}) called (?P<value>{_NAME})\b"
-_FACTS = {
-    "colour": (rf"\b(?P<value>{_COLOUR}) (?P<what>{_THING})\b",),
-    "place": (rf"\b(?P<what>{_THING}) by the (?P<value>{_any(lexicon.PLACES)})\b",),
-    "owner": (
-        rf"\b(?P<value>{_KIN}) had lent (?:him|her) an? (?:{_COLOUR} )?(?P<what>{_THING})\b",
-        rf"\b(?P<what>{_THING}) (?:from|that belonged to) {_WHOSE} (?P<value>{_KIN})\b",
-    ),
-    "name": (_NAMED, rf"\b(?P<value>{_NAME})(?:,| was) an? (?:[a-z]+ )?(?P<what>{_JOB})\b"),
-}
-_RECALLS = {
-    "colour": (
-        rf"\b({_THING}) (?:until it was|looked as|had kept its) (\w+)",
-        rf"\bwas there an? ({_THING}) so (\w+)",
-        rf"\bnew ({_THING}), and of course {_WHO} chose (\w+)",
-    ),
-    "place": (
-        rf"\b({_THING}) (?:again|was still) by the (\w+)",
-        rf"\bget the ({_THING}), {_WHO} walked all the way to the (\w+)",
-        rf"\b({_THING}), and there it was, by the (\w+)",
-    ),
-    "owner": (
-        rf"\b({_THING}) (?:back to|and carried it home to) {_WHOSE} (\w+)",
-        rf"\bthe ({_THING}) {_WHO} had to thank {_WHOSE} (\w+)",
-    ),
-    "name": (
-        rf'\bthe ({_JOB}|{_PET}) and said, "(?:Thank you|Good night|Well done|Come in|Sleep well), (\w+)',
-        rf"\bfor the ({_JOB}|{_PET}), and on it was the name (\w+)",
-    ),
-}
-_FACTS = {fact: [re.compile(pattern) for pattern in patterns] for fact, patterns in _FACTS.items()}
-_RECALLS = {fact: [re.compile(pattern) for pattern in patterns] for fact, patterns in _RECALLS.items()}
-
-
-def _long_range(text: str) -> Iterator[bool]:
-    for fact, patterns in _RECALLS.items():
-        stated: dict[str, list[tuple[int, str]]] = {}
-        for m in sorted((m for p in _FACTS[fact] for m in p.finditer(text)), key=re.Match.end):
-            stated.setdefault(m["what"], []).append((m.end(), m["value"].lower()))
-        for pattern in patterns:
-            for match in pattern.finditer(text):
-                facts = stated.get(match[1], [])
-                before = bisect_left(facts, (match.start(2), ""))  # the fact stated last counts
-                if before and not _cut(text, match, (facts[before - 1][1],)):
-                    yield match[2].lower() == facts[before - 1][1]
-
-
-# semantic: (words by cue, what stands before the decisive word). The cue is the last one named in the same sentence.
-
-_LONGEST_SENTENCE = 300  # characters
-_TOOLS = {job: tools for job, (tools, _) in lexicon.JOBS.items()}
-_GOODS = {job: goods for job, (_, goods) in lexicon.JOBS.items()}
 _CRIES = _any({cry for cries in lexicon.SOUNDS.values() for cry in cries})
-_SEMANTIC: tuple[tuple[Mapping[str, Collection[str]], str], ...] = (
-    (_TOOLS, r"\b(care of|busy with|proud of|a day without|look after|thinking of) the (\w+)"),
-    (_GOODS, r"\b(had plenty of|thought only of|the town for|to buy|dreaming of) (\w+)"),
+
+# semantic and long_range: (words by cue, what stands before a word that belongs to one). The cue named last decides.
+
+_TOPICS: tuple[tuple[Mapping[str, Collection[str]], str], ...] = (
+    (lexicon.TOOLS, r"\b(care of|busy with|a day without) the (\w+)"),
     (lexicon.SEASONS, r"\b(full of) (\w+)"),
-    (lexicon.YOUNG, r"\b(fond of|close to|down the road with) her (\w+)"),
-    (lexicon.SOUNDS, rf"\b(behind the house|across the road|on the hill) ({_CRIES})\b"),
+    (
+        lexicon.SOUNDS,
+        rf"\b(now and then|good animal) ({_CRIES})\b",
+    ),
 )
-_SEMANTIC = tuple((words, re.compile(rf"\b{_any(words)}\b"), re.compile(before)) for words, before in _SEMANTIC)
+_TOPICS = tuple((words, re.compile(rf"\b{_any(words)}\b"), re.compile(before)) for words, before in _TOPICS)
 
 
-def _semantic(text: str) -> Iterator[bool]:
-    for words, cue, before in _SEMANTIC:
+def _belonging(text: str) -> Iterator[tuple[str, bool]]:
+    """Semantic where the cue is in the sentence; long-range where nothing that belongs to it was said since FAR words.
+
+    A word is neither where the cue, or one of its words, is in a sentence before and less far away.
+    """
+    for words, cue, before in _TOPICS:
+        cues = list(cue.finditer(text))
         for match in before.finditer(text):
-            furthest = max(match.start() - _LONGEST_SENTENCE, 0)
-            sentence = max(text.rfind(mark, furthest, match.start()) for mark in '.!?"\n') + 1
-            cues = cue.findall(text, max(sentence, furthest), match.start())
-            if cues and not _cut(text, match, words[cues[-1]]):
-                yield match[2].lower() in words[cues[-1]]
+            number = bisect_left(cues, match.start(2), key=re.Match.start)
+            if not number or _cut(text, match, right := words[(named := cues[number - 1])[0]]):
+                continue
+            since = text[named.end() : match.start(2)]
+            *_, last = ["", *re.split(rf"\b{_any((named[0], *right))}\b", since)]
+            if not _ENDED.search(since):
+                yield "semantic", match[2].lower() in right
+            elif last.count(" ") >= lexicon.FAR:
+                yield "long_range", match[2].lower() in right
 
 
 # syntactic
@@ -140,12 +96,12 @@ _AGREEMENT = re.compile(rf"\b[Tt]he ({_NOUN}) (?!and\b|or\b)\w+ the (?:\w+ )?({_
 _QUOTING = re.compile(r'"|[.!?](?=\s)')
 
 
-def _syntactic(text: str) -> Iterator[bool]:
+def _syntactic(text: str) -> Iterator[tuple[str, bool]]:
     for match in _AGREEMENT.finditer(text):
         number = lexicon.NUMBER[match[1]]
         if number != lexicon.NUMBER[match[2]]:
-            yield number == (match[3] in ("were", "are"))
-    yield from _quotes(text)
+            yield "syntactic", number == (match[3] in ("were", "are"))
+    yield from (("syntactic", fine) for fine in _quotes(text))
 
 
 def _quotes(text: str) -> Iterator[bool]:

@@ -1,34 +1,25 @@
 """The words of the tales: what may fill a slot, and which words belong together.
 
-One idea keeps the corpus honest: the candidates for a slot are interchangeable. Any colour goes with any thing, any
-place with any thing, any name with any job, and every plural stands as often before "was" as every singular, so that
-nothing but the relation itself says which word is right.
+One idea keeps the corpus honest: the candidates for a slot are interchangeable. Every tool is good after "the", any
+hero has any job, and every plural stands as often before "was" as every singular, so that nothing but the relation
+itself says which word is right.
 """
+
+FAR = 25
+"""Words from what decides a word to that word, from which on their relation is long-range."""
 
 BOYS = ("Tom", "Ben", "Sam", "Jack", "Dan", "Max", "Tim", "Fred")
 GIRLS = ("Ann", "Mary", "Lucy", "Kate", "Jane", "Sara", "Emma", "Nina")
-PET_NAMES = ("Rex", "Pip", "Dot", "Bella", "Coco", "Patch", "Lucky", "Rusty")
-PETS = ("dog", "cat", "goat", "pony", "duck", "goose")
-
-COLOURS = ("red", "blue", "green", "black", "white", "brown", "pink", "grey")
-THINGS = ("kite", "cup", "lamp", "bag", "hat", "coat", "ball", "flag", "sled", "bowl", "clock", "doll", "rug", "tent")
-PLACES = ("mill", "well", "bridge", "barn", "gate", "inn", "pond", "lake", "river", "school", "wall", "church")
-KIN = ("uncle", "aunt", "father", "mother", "brother", "sister", "cousin", "niece")
-
-# job: (tools, each good after "the"), (goods, each good after "plenty of")
-JOBS = {
-    "baker": (("oven", "dough"), ("bread", "buns")),
-    "farmer": (("plough", "tractor"), ("corn", "wheat")),
-    "tailor": (("needle", "cloth"), ("shirts", "gowns")),
-    "smith": (("anvil", "forge"), ("nails", "horseshoes")),
-    "painter": (("brush", "paint"), ("portraits", "paintings")),
-    "gardener": (("spade", "rake"), ("roses", "tulips")),
-    "weaver": (("loom", "yarn"), ("wool", "linen")),
-    "potter": (("kiln", "clay"), ("pots", "jars")),
-    "miner": (("pickaxe", "shovel"), ("coal", "iron")),
-    "fisher": (("net", "hook"), ("fish", "crabs")),
-    "hunter": (("bow", "trap"), ("meat", "furs")),
-    "cook": (("stove", "pan"), ("soup", "stew")),
+# What belongs to what: of a job its tools, of a season what it brings, of an animal its voice.
+TOOLS = {
+    "baker": ("oven", "dough"),
+    "farmer": ("plough", "tractor"),
+    "tailor": ("needle", "cloth"),
+    "smith": ("anvil", "forge"),
+    "painter": ("brush", "paint"),
+    "gardener": ("spade", "rake"),
+    "potter": ("kiln", "clay"),
+    "fisher": ("net", "hook"),
 }
 SEASONS = {
     "winter": ("snow", "frost"),
@@ -36,24 +27,15 @@ SEASONS = {
     "summer": ("sunshine", "bees"),
     "autumn": ("mushrooms", "acorns"),
 }
-YOUNG = {
-    "cow": ("calf",),
-    "hen": ("chick",),
-    "sheep": ("lamb",),
-    "horse": ("foal",),
-    "pig": ("piglet",),
-    "bear": ("cub",),
-}
 SOUNDS = {
-    "frog": ("croaked",),
-    "owl": ("hooted",),
-    "crow": ("cawed",),
-    "mouse": ("squeaked",),
-    "horse": ("neighed",),
-    "sheep": ("bleated",),
-    "pig": ("grunted",),
-    "wolf": ("howled",),
     "cow": ("mooed",),
+    "sheep": ("bleated",),
+    "horse": ("neighed",),
+    "pig": ("grunted",),
+    "hen": ("clucked",),
+    "duck": ("quacked",),
+    "goose": ("honked",),
+    "frog": ("croaked",),
 }
 
 # Fixed collocations: the words that start one, and the word that must follow.

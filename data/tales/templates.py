@@ -1,124 +1,59 @@
 """The sentences of the tales: templates whose slots `data.tales.grammar` fills, and whose marks it explains.
 
-Slots: {n0} the hero and {n1} the friend; {S}, {s} the hero as subject and {Own}, {own} the hero's, by name or pronoun,
-whichever reads well; {j0}, {j1} their jobs; {x0}, {x1} two things at first mention ("a red kite" where colours matter,
-else "a kite") and {t0}, {t1} the same later; {p0} a place, {k0} a relative, {a0} a pet called {m0}.
+Slots: {n0} the hero and {n1} the friend; {S}, {s} the hero as subject and {own} the hero's, by name or pronoun,
+whichever reads well; {where} they live; {cue} and {word} of a topic.
 """
 
 from data.tales import lexicon
 
 OPENINGS = (
-    "Once upon a <time> there was a {young} {j0} called {n0}.",
-    "Once upon a <time>, {where}, there lived a {j0} called {n0}.",
-    "Many years ago a {young} {j0} called {n0} lived {where}.",
-    "{n0} was a {j0} and lived {where}.",
-    "There was once a {j0} called {n0}, who lived {where}.",
-    "This is the story of a {young} {j0} called {n0}.",
-    "{n0}, a {young} {j0}, lived all alone {where}.",
-)
-FRIENDS = (
-    "{His} best friend was {n1}.",
-    "{n1}, {his} best friend, came to visit every week.",
-    "{S} had a good friend, and that was {n1}.",
-    "{S} and {n1} met almost every day.",
-    "{n1}, an old friend, was often there to help.",
-)
-OPENINGS_WITH_JOBS = (
-    "Once upon a <time> there was a {j0} called {n0}, and next door lived a {j1} called {n1}.",
-    "{n0} was a {j0} and lived {where}. {His} best friend {n1} was a {j1}.",
-    "{Where} lived {n0}, a {young} {j0}, and {n1}, a {kind} {j1}.",
-    "Many years ago a {j0} called {n0} and a {j1} called {n1} shared a house {where}.",
-    "This is the story of two friends. {n0} was a {young} {j0}, and {n1} was a {kind} {j1}.",
-    "Once upon a <time>, {where}, a {j0} called {n0} met a {j1} called {n1}, and they became friends.",
+    "Once upon a <time> {n0} and {n1} lived {where}.",
+    "Once upon a <time>, {where}, {n0} met {n1}, and they became friends.",
+    "Many years ago {n0} and {n1} shared a house {where}.",
+    "This is the story of {n0} and {n1}, who lived {where}.",
+    "{Where} lived {n0} and {n1}.",
 )
 WHERE = (
     *("at the edge of a forest", "in a small village", "near the sea", "at the foot of a hill", "in a quiet valley"),
     *("on a small island", "in a warm country", "under a high mountain"),
 )
-YOUNG = ("young", "poor", "clever", "brave", "shy", "lazy")
-KIND = ("kind", "tall", "strong", "wise", "quiet", "merry")
-
-OWNER_INTROS = (
-    "{Own} {k0} had lent {him} {x0}, and {his} {k1} had lent {him} {x1}.",
-    "{S} had borrowed {x0} from {his} {k0} and {x1} from {his} {k1}.",
-    "{S} had {x0} that belonged to {his} {k0} and {x1} that belonged to {his} {k1}.",
-)
-COLOUR_INTROS = (
-    "{S} had {x0} and {x1}.",
-    "On a shelf in {own} room were {x0} and {x1}.",
-    "{S} had bought {x0} and {x1} in the city.",
-    "There were two things that {s} loved, {x0} and {x1}.",
-)
-PLACE_INTROS = (
-    "{S} had left {d} {t0} by the {p0} and {d} {t1} by the {p1}.",
-    "{S} always kept {d} {t0} by the {p0} and {d} {t1} by the {p1}.",
-    "Nobody knew that {s} had hidden {d} {t0} by the {p0} and {d} {t1} by the {p1}.",
-)
-PET_INTROS = (
-    "{S} had two pets, a {a0} called {m0} and a {a1} called {m1}.",
-    "{Own} two pets were a {a0} called {m0} and a {a1} called {m1}.",
-    "In {own} yard lived a {a0} called {m0} and a {a1} called {m1}.",
-)
-
-RECALLS = {
-    "colour": (
-        "{S} cleaned the {t} until it was {c} again.",
-        "In the sun the {t} looked as {c} as ever.",
-        "After all that time the {t} had kept its {c} colour.",
-        "{n1} smiled, for nowhere else was there a {t} so {c}.",
-        "{S} needed a new {t}, and of course {he} chose {c} again.",
-    ),
-    "place": (
-        "{S} found the {t} again by the {p}.",
-        "To {own} joy the {t} was still by the {p}.",
-        "To get the {t}, {s} walked all the way to the {p}.",
-        "{S} looked for the {t}, and there it was, by the {p}.",
-    ),
-    "owner": (
-        "{S} gave the {t} back to {his} {k}.",
-        "{S} took the {t} back to {his} {k}.",
-        "For the {t} {s} had to thank {his} {k}.",
-        "{S} cleaned the {t} and carried it home to {his} {k}.",
-    ),
+# By topic, what belongs to a {cue}: (the words, sentences that name the {cue}, sentences that need it long after).
+TOPICS = {
     "job": (
-        'The {jo} smiled at the {j} and said, "Thank you, {n}.<c:">',
-        'The {jo} turned to the {j} and said, "Good night, {n}.<c:">',
-        'The {jo} hugged the {j} and said, "Well done, {n}.<c:">',
-        "The {jo} wrote a card for the {j}, and on it was the name {n}.",
+        lexicon.TOOLS,
+        (
+            "{n0} was a {cue} and took great care of the {word}.",
+            "{n0} was a {cue} and always busy with the {word}.",
+            "As a {cue}, {n0} could not live a day without the {word}.",
+        ),
+        (
+            "{S} took great care of the {word} again.",
+            "Soon {s} was busy with the {word} again.",
+            "{S} was busy with the {word} from dawn to dusk.",
+        ),
     ),
-    "pet": (
-        '{S} opened the door for the {a} and said, "Come in, {n}.<c:">',
-        '{S} gave some food to the {a} and said, "Well done, {n}.<c:">',
-        '{S} sat down with the {a} and said, "Sleep well, {n}.<c:">',
-        "{S} made a little bed for the {a}, and on it was the name {n}.",
+    "season": (
+        lexicon.SEASONS,
+        (
+            "It was {cue}, and the whole valley was full of {word}.",
+            "It was {cue} by then, and the woods were full of {word}.",
+        ),
+        (
+            "The whole valley was still full of {word}.",
+            "The woods were still full of {word}.",
+        ),
     ),
-}
-AFTERWARDS = ("Then", "After that", "Soon", "Later", "The next day", "That evening")
-
-# Both candidates, the right and the wrong, come back in another role between the facts and their recall.
-DECOYS = {
-    "colour": (
-        "A little {decoy} bird sat on the roof and sang.",
-        "Far away a {decoy} light was blinking.",
-        "The sky turned {decoy} for a moment.",
-        "Someone had thrown a {decoy} flower into the street.",
+    "animal": (
+        lexicon.SOUNDS,
+        (
+            "{S} had a {cue} that every now and then {word}.",
+            "In {own} yard lived a {cue} that every now and then {word}.",
+        ),
+        (
+            "Every now and then the good animal {word}.",
+            "In the yard the good animal {word}.",
+        ),
     ),
-    "place": (
-        "Some boys were playing by the {decoy}.",
-        "An old man was sleeping by the {decoy}.",
-        "Someone was singing by the {decoy}.",
-    ),
-    "owner": (
-        "{Own} {decoy} knew nothing about it.",
-        "{Own} {decoy} had once told a story like that.",
-        "{Own} {decoy} was making tea at home.",
-    ),
-    "job": (
-        "{decoy} had never seen anything like it.",
-        "{decoy} would talk about this for years.",
-        "That was a thing that {decoy} would never forget.",
-    ),
-    "pet": ("{decoy} ran around in circles.", "{decoy} was hungry again.", "{decoy} slept through it all."),
 }
 
 # Plots: start, middle and end, the nouns that agreement may be asked of, and who may speak.
@@ -214,7 +149,7 @@ PLOTS = (
         ("One night a thief came to town.", "In broad <daylight> a thief ran down the street."),
         (
             "{S} was wide <awake> and heard steps outside.",
-            "All of a <sudden> a dog began to bark.",
+            "All of a <sudden> a window broke.",
             "Soon it was as clear as <day> who had done it.",
         ),
         (
@@ -267,75 +202,6 @@ ENDINGS = (
     "All was well, and they lived happily ever <after>.",
     "{S} and {n1} walked home hand in <hand>.",
     "And {s} told the story again and <again>.",
-)
-
-# Semantic: the decisive word belongs to the {cue}. For the opening, for the plot, and for the end of a story.
-TOOLS = (
-    (
-        "Like every good {cue}, {s} took great care of the {word}.",
-        "A {cue} has to work hard, and {s} was always busy with the {word}.",
-        "No other {cue} in the land was so proud of the {word}.",
-        "As a {cue}, {s} could not live a day without the {word}.",
-    ),
-    (
-        "Even on such a day the {cue} had to look after the {word}.",
-        "While all this went on, the {cue} could not stop thinking of the {word}.",
-    ),
-    (
-        "Never before had the {cue} been so proud of the {word}.",
-        "The next morning the {cue} was busy with the {word} again.",
-    ),
-)
-GOODS = (
-    (
-        "Like every good {cue}, {s} always had plenty of {word}.",
-        "A {cue} has to work hard, and all day long {s} thought only of {word}.",
-        "As a {cue}, {s} was known far beyond the town for {word}.",
-        "People came to the {cue} from all over the land to buy {word}.",
-    ),
-    (
-        "Even on such a day people came to the {cue} to buy {word}.",
-        "While all this went on, the {cue} was still dreaming of {word}.",
-    ),
-    (
-        "The week after, many people came to the {cue} to buy {word}.",
-        "By the end of the week the {cue} once more had plenty of {word}.",
-    ),
-)
-OTHER_SEMANTIC = (
-    (
-        lexicon.SEASONS,
-        (
-            (
-                "It was {cue}, and the whole valley was full of {word}.",
-                "It was {cue} by now, and the woods were full of {word}.",
-            ),
-            ("It was {cue}, and the garden behind the house was full of {word}.",),
-            ("Soon {cue} came, and the whole valley was full of {word}.",),
-        ),
-    ),
-    (
-        lexicon.YOUNG,
-        (
-            (
-                "{S} also owned a {cue} and was very fond of her {word}.",
-                "In the field a {cue} always stood close to her {word}.",
-            ),
-            ("A {cue} came slowly down the road with her {word}.", "In the field a {cue} stood close to her {word}."),
-            ("In the last light a {cue} came down the road with her {word}.", "A {cue} slept close to her {word}."),
-        ),
-    ),
-    (
-        lexicon.SOUNDS,
-        (
-            (
-                "Every morning the {cue} behind the house {word}.",
-                "Every now and then the {cue} across the road {word}.",
-            ),
-            ("All the while the {cue} behind the house {word}.", "From far away the {cue} on the hill {word}."),
-            ("That night the {cue} behind the house {word}.", "In the dark the {cue} across the road {word}."),
-        ),
-    ),
 )
 
 # The verb agrees with a noun some words before it; whatever the tense, the sentence ends alike.

@@ -194,9 +194,6 @@ def test_a_block_too_long_for_a_split_is_refused_with_the_longest_that_fits(tmp_
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"val_fraction": 0.0}, "data.val_fraction .* 0.0"),
-        ({"val_fraction": 1.0}, "data.val_fraction .* 1.0"),
-        ({"val_fraction": float("nan")}, "data.val_fraction .* nan"),
         ({"val_fraction": 1e-17}, "data.val_fraction: 1e-17 of 600 characters leaves a split empty"),
         ({"tokenizer": "words"}, "data.tokenizer 'words'"),
         ({"vocab_size": 256}, "data.vocab_size 256"),

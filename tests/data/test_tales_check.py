@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from data import tales
 from data.config import RELATIONS
 
+LONG = "It rained for days. " * 6
 STORIES = list(tales.stories(600, start=10_000))
 PAIRS = tales.pairs(250, seed=9)
 
@@ -45,14 +46,12 @@ def test_a_story_cut_short_anywhere_is_not_blamed():
     [
         ("local", "Once upon a time he slept, safe and warm. All of a sudden, it was pitch", 2, 1),
         ("local", "ONCE UPON A dog", 0, 1),
-        ("long_range", "I saw a red kite. Years went by. The kite looked as red as the sun.", 1, 0),
-        ("long_range", "I saw a red kite and a blue cup. So she cleaned the kite until it was blue", 0, 1),
-        ("long_range", "So she cleaned the kite until it was blue again.", 0, 0),
-        ("long_range", "He had left a cup by the mill. To his joy the cup was still by the door.", 0, 1),
-        ("long_range", "Her aunt had lent her a cup. She took the cup back to her aunt.", 1, 0),
-        ("long_range", "Tom, a baker, met Ann. Ann was a tall cook. The cook hugged the baker and "
-         'said, "Thank you, Tom." The baker hugged the cook and said, "Thank you, Tom."', 1, 1),
-        ("long_range", 'A dog called Rex. She fed the dog and said, "Well done, Rex."', 1, 0),
+        ("long_range", f"Zed was a baker. {LONG} He took great care of the oven.", 1, 0),
+        ("long_range", f"Zed was a baker. {LONG} He was busy with the net.", 0, 1),
+        ("long_range", f"Zed was a baker. {LONG} He was busy with the ov", 0, 0),
+        ("long_range", f"{LONG} He took great care of the oven.", 0, 0),
+        ("long_range", f"Zed was a baker. {LONG} The oven was hot. He was busy with the dough.", 0, 0),
+        ("long_range", "Zed was a baker. He took great care of the oven.", 0, 0),
         ("semantic", "Like every good baker, Zed took great care of the oven and the net.", 1, 0),
         ("semantic", "Like every good baker, Zed took great care of the net.", 0, 1),
         ("semantic", "He took great care of the net. It was winter, and all was full of bees.", 0, 1),

@@ -17,6 +17,7 @@ import yaml
 import errors
 import sample
 import train
+from analysis.measure.texts import ValidationText
 from data.tokenizers import BPETokenizer, load_tokenizer
 from data.tokenizers.huggingface import HFTokenizer
 from errors import InputError
@@ -277,6 +278,36 @@ def test_a_run_of_this_project_is_something_to_start_from(capsys, trained, tmp_p
     first = {r.name: r.metrics()[0]["val_loss"] for r in Experiment.open(tmp_path / "x").runs}
     assert first["h04-seed0"] == pytest.approx(run.metrics()[-1]["val_loss"], abs=1e-5)
     assert first["h04-seed1"] == first["h04-seed0"]
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_another_text_is_trained_on_with_the_tokenizer_of_init(capsys, foreign, trained, tmp_path, own):
+    text = tmp_path / "text.txt"
+    text.write_text("It was the best of times, it was the worst of times. " * 60)
+    start = trained.path / "h04-seed0" if own else foreign[0]
+    options = ["--data.source", "text", "--data.path", text, "--data.n_stories", 20000, "--model.block_size", 16]
+    command = [
+        init_config(tmp_path),
+        "--init",
+        start,
+        *options,
+        "--data.tokenizer",
+        "init",
+        "--out_dir",
+        tmp_path / "x",
+    ]
+    status, _, err = call(capsys, train, *command)
+    assert status == 0, err
+    made, source = load(tmp_path / "x", "cpu"), load(start, "cpu")
+    assert made["h04-seed0"].tokenizer.encode("best of times") == next(iter(source.values())).tokenizer.encode(
+        "best of times"
+    )
+    assert "all 4 runs are finished" in call(capsys, train, *command)[1]
+    assert call(capsys, train, *command, "--describe")[0] == 0
+    status, _, err = call(capsys, train, init_config(tmp_path), "--data.tokenizer", "init", "--out_dir", tmp_path / "y")
+    assert status == 2
+    assert "data.tokenizer: init takes the tokenizer of --init" in err
+    assert len(ValidationText(Experiment.open(tmp_path / "x")).stream) > 16  # what its heads are measured on
 
 
 @pytest.mark.parametrize(

@@ -44,7 +44,7 @@ def damages(folder: Path, cache: Path, rng: random.Random, tally: Tally, deadlin
         for p in good.rglob("*")
         if p.is_file() and p.name not in written_anew and "figures" not in p.parts and p.stat().st_size
     )
-    cached = sorted(p for p in cache.rglob("*") if p.is_file() and p.name != "machine.json" and p.stat().st_size)
+    cached = sorted(p for p in cache.rglob("*") if p.is_file() and p.stat().st_size)
     done = 0
     while done < least or time.monotonic() < deadline:
         done += 1

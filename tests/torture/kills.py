@@ -16,16 +16,34 @@ MODES = (
     ("--train.precision", "bf16"),
     ("--train.compile", "true"),
     ("--train.precision", "bf16", "--train.compile", "true"),
+    GROWN := ("--sweep.seed", "0,1", "--sweep.n_head", "1,2,4"),
 )
-"""What is killed: training in fp32 and in bf16, compiled and not."""
+"""What is killed: training in fp32 and in bf16, compiled and not; and the extension of a finished experiment."""
 
 
 def reference(folder: Path, arguments: Sequence[str]) -> tuple[Path, dict]:
     """The config and what an uninterrupted training gives; the program's modules are loaded for the forks below."""
     config = write_config(folder / "config.yaml")
+    if arguments == GROWN:
+        status, _, err = call("train.py", config, "--out_dir", folder / "base", "--device", "cpu")
+        assert status == 0, err
+    begin(folder, folder / "whole")
     status, _, err = call("train.py", config, "--out_dir", folder / "whole", "--device", "cpu", *arguments)
     assert status == 0, err
     return config, results(folder / "whole")
+
+
+def begin(folder: Path, target: Path) -> None:
+    """Let `target` be what a training begins with: nothing, or the finished experiment that it extends."""
+    shutil.rmtree(target, ignore_errors=True)
+    if (folder / "base").exists():
+        shutil.copytree(folder / "base", target)
+
+
+def touched(folder: Path, target: Path) -> list[Path]:
+    """Files of the extended experiment's runs that are no longer what they were."""
+    before = [file for file in (folder / "base").glob("h*/**/*") if file.is_file()]
+    return [f for f in before if (target / f.relative_to(folder / "base")).read_bytes() != f.read_bytes()]
 
 
 def child(argv: Sequence, before: int | None) -> int:
@@ -85,13 +103,14 @@ def _kills(
     config, truth = reference(folder, arguments)
     began = time.monotonic()
     whole = folder / "timed"
+    begin(folder, whole)
     pid = child([config, "--out_dir", whole, "--device", "cpu", *arguments], None)
     os.waitpid(pid, 0)
     seconds = time.monotonic() - began
     done = 0
     while done < least or time.monotonic() < deadline:
         target = folder / "killed"
-        shutil.rmtree(target, ignore_errors=True)
+        begin(folder, target)
         argv = [config, "--out_dir", target, "--device", "cpu", *arguments]
         for _ in range(rng.randint(1, 4)):
             aimed = rng.random() < 0.5
@@ -110,6 +129,8 @@ def _kills(
             tally.fail("lost runs", wrong)
         elif results(target) != truth:
             tally.fail("lost runs", f"the results differ after kill {done}")
+        elif changed := touched(folder, target):
+            tally.fail("lost runs", f"finished runs were touched: {changed[:2]}")
         if list(target.rglob("*.tmp")):
             tally.fail("left files", str(list(target.rglob("*.tmp"))[:2]))
     return done
