@@ -1,5 +1,6 @@
 """compare.py as a user runs it, from a run folder on disk to tables, figures, report.json and exit status."""
 
+import csv
 import json
 import shutil
 import subprocess
@@ -59,7 +60,50 @@ def test_experiments_that_cannot_be_pooled_get_figures_of_their_own(folder, tmp_
     assert "train.batch_size: 16 and 7" in " ".join(capsys.readouterr().out.split())
     names = {path.name for path in (tmp_path / "both" / "figures").glob("*.svg")}
     assert {"loss-curves.svg", "loss-curves-2.svg"} <= names
-    assert "train.batch_size: 16 and 7" in (tmp_path / "both" / "report.html").read_text()
+    page = (tmp_path / "both" / "report.html").read_text()
+    assert "train.batch_size: 16 and 7" in page
+    assert "How does it depend on the setting?" in page
+    overview = json.loads((tmp_path / "both" / "report.json").read_text())["overview"]
+    assert overview["setting"] == "batch size"
+    assert [(of["label"], round(of["trend"]["estimate"], 3)) for of in overview["studies"]] == [
+        ("16", -0.1),
+        ("7", -0.1),
+    ]
+
+
+def test_a_quick_report_replaces_an_earlier_one_whole_and_tables_become_csv(folder, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert compare(folder, "--quick", "--csv", "--out", out) == 0
+    assert "tables in tables/" in capsys.readouterr().out
+    with open(out / "tables" / "losses.csv") as file:
+        head, *rows = csv.reader(file)
+    assert head[:3] == ["H", "d_h", "runs"]
+    assert [row[0] for row in rows] == ["1", "4"]
+    assert len(rows[0]) == len(head)
+    assert all("−" not in cell for path in out.glob("tables/*.csv") for cell in path.read_text())
+    report = json.loads((out / "report.json").read_text())
+    for name in ("figures/heads-of-before.svg", "figures/mine.svg", "tables/old.csv"):
+        (out / name).write_text("")
+    report["figures"] += ["figures/heads-of-before.svg", "figures/../../outside.svg"]
+    report["tables"] += ["tables/old.csv"]
+    (out / "report.json").write_text(json.dumps(report))
+    (tmp_path / "outside.svg").write_text("")
+    assert compare(folder, "--quick", "--out", out) == 0
+    said = capsys.readouterr().out
+    left = {path.name for path in (out / "figures").iterdir()}
+    assert left == {Path(name).name for name in json.loads((out / "report.json").read_text())["figures"]} | {"mine.svg"}
+    assert f"{len(left) - 1} figures" in said  # a figure in three formats is one
+    assert not list(out.glob("tables/*"))
+    assert (tmp_path / "outside.svg").exists()
+
+
+def test_where_every_run_diverged_nothing_useless_is_advised(tmp_path, capsys):
+    for run in write_experiment(tmp_path / "x").runs:
+        write_metrics(run, [*run.metrics(), {"iter": 200, "val_loss": None, "diverged": 110}])
+    assert compare(tmp_path / "x") == 0
+    out = capsys.readouterr().out
+    assert "Every run diverged" in out
+    assert "goes on" not in out
 
 
 @pytest.mark.parametrize(
@@ -92,7 +136,7 @@ def test_what_is_missing_is_said_in_the_reports_head_and_not_guessed(tmp_path, c
     assert compare(tmp_path / "x", "--quick") == 0
     page = (tmp_path / "x" / "report.html").read_text()
     head = page[: page.index("</header>")]
-    assert f"unfinished, at iteration 200: {unfinished.name}" in head
+    assert f"unfinished, at iteration 100: {unfinished.name}" in head
     assert f"diverged at iteration 110: {diverged.name}" in head
     assert f"unfinished, at iteration 0: {unstarted.name}" in head
 
