@@ -43,7 +43,7 @@ def relation_section(
     if len(heads) > 1 and reference in {None, *heads}:
         base = lowest(final_losses(heads)) if reference is None else reference
         compared = compare_together(losses, margin, reference)
-        text += [trend_text(compared), difference_text(compared, base)]
+        text += [told for told in (trend_text(compared), difference_text(compared, base)) if told]
         if any(pair.seeds for verdict in compared.values() for pair in verdict.pairs):
             pictures.append(difference_picture(losses, base, title))
         tables.append(difference_table(compared, base))

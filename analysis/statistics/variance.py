@@ -107,9 +107,9 @@ def residual_variance(tables: np.ndarray, blocks: bool) -> tuple[np.ndarray, int
 
 
 def logs_of_variances(own_df: np.ndarray, columns: int) -> tuple[float, float]:
-    """The variance of the logarithms of variances that chance alone makes, and the standard error of an estimate of it.
+    """The variance of log variances that chance alone makes, and the standard error of an estimate of it.
 
-    The log of a chi² with d degrees of freedom has variance v = trigamma(d / 2) and fourth cumulant polygamma(3, d/2);
+    The log of a chi² with d degrees of freedom has variance v = trigamma(d / 2), fourth cumulant polygamma(3, d / 2);
     the variance of n such values has itself the variance 2 v² / (n - 1) + polygamma(3, d / 2) / n. n is the number of
     columns: that many head counts scatter on their own, whatever the number of their pairs.
     """
