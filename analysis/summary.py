@@ -49,6 +49,13 @@ def summarize(study: Study, reference: int | None = None, margin: float = MARGIN
         for (rate, decay), runs in groups.items()
     ]
     tuned = tuned_rows(study, groups, reference, margin, level)
+    notes = list(study.notes)
+    if len(groups) > 1:
+        notes.append(
+            f"{len(groups)} settings of learning rate and weight decay were swept: head counts are compared within "
+            "each one, each comparison with 5 % of its own"
+            + ("; the answer is the one with tuned rates" if tuned else "")
+        )
     return {
         "name": study.name,
         "folders": study.folders,
@@ -57,7 +64,7 @@ def summarize(study: Study, reference: int | None = None, margin: float = MARGIN
         "block_size": study.block_size,
         "parameters": study.parameters,
         "settings": study.settings,
-        "notes": list(study.notes),
+        "notes": notes,
         "answer": [" ".join(row["sentences"]) for row in tuned or told],
         "tuned": tuned,
         "groups": told,

@@ -13,6 +13,7 @@ import typing
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -159,10 +160,16 @@ def checked(values: Mapping[str, Any], where: str, from_text: bool = False) -> d
     for key, value in values.items():
         known(key, where)
         if (key, value) == ("model.attention", "explicit"):
-            log.info(f"{where}: model.attention: explicit is called eager now")
+            _say_renamed(where)
             value = "eager"
         found[key] = typed(key, types[key], value, where, from_text)
     return found
+
+
+@cache
+def _say_renamed(where: str) -> None:
+    """Once, however often the config is read."""
+    log.info(f"{where}: model.attention: explicit is called eager now")
 
 
 def known(key: str, where: str) -> None:

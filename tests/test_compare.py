@@ -36,10 +36,10 @@ def compare(*arguments):
 def test_a_folder_gets_its_tables_figures_and_report(folder, capsys):
     assert compare(folder, "--quick") == 0
     told = capsys.readouterr().out
-    assert "H = 4 has the lowest final validation loss" in told
-    assert "H = 1 is worse by 0.1990 ± 0.0025 (p < 0.001)" in " ".join(told.split())
+    told = " ".join(told.split())
+    assert "H = 4 is better than H = 1 by 0.1990 nats per token (95 % interval 0.1965 … 0.2015, p < 0.001)" in told
     report = json.loads((folder / "report.json").read_text())
-    assert report["studies"][0]["groups"][0]["reference"] == 4
+    assert report["studies"][0]["groups"][0]["verdict"]["lowest"] == 4
     assert {"figures/loss-by-heads.svg", "figures/loss-curves.svg", "figures/training.svg"} <= set(report["figures"])
     assert "loss" in report["studies"][0]["sections"]
     assert all((folder / figure).is_file() for figure in report["figures"])
@@ -50,7 +50,7 @@ def test_json_is_the_report_and_nothing_else_and_out_keeps_the_folder_clean(fold
     assert compare(folder, "--quick", "--json", "--out", tmp_path / "new" / "place", "--reference", 1) == 0
     out = capsys.readouterr().out
     assert out == (tmp_path / "new" / "place" / "report.json").read_text()
-    assert json.loads(out)["studies"][0]["groups"][0]["chosen_by_data"] is False
+    assert json.loads(out)["studies"][0]["groups"][0]["verdict"]["reference"] == 1
     assert sorted(folder.rglob("*")) == before
 
 
@@ -112,6 +112,7 @@ def test_where_every_run_diverged_nothing_useless_is_advised(tmp_path, capsys):
         (["no/such/folder"], "no/such/folder"),
         ([], "RUNS"),
         (["x", "--reference", "four"], "--reference"),
+        (["x", "--margin", "0"], "--margin"),
         (["x", "--out", __file__], "--out"),
     ],
 )
