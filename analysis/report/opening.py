@@ -9,11 +9,14 @@ from matplotlib.patches import Rectangle
 
 from analysis.report.figures import BLUE, LOSS, RED, head_axis, panels, seed_lines
 from analysis.report.section import Picture, Section
+from analysis.report.words import signed
 from analysis.runs import RunCurve, by_head
 
 TITLE = "The answer in one figure"
 CELLS = {"worse": ("+", "#f1b6a8"), "better": ("−", "#b5d6a7"), "same": ("=", "#cfd8e3"), "open": ("?", "white")}
-"""A pair's mark and shade: loss at the row's H against that at the column's."""
+"""Mark and shade of a pair: the row's H against the column's."""
+ROOMY = 6
+"""Head counts up to which a cell has room for a word and the difference."""
 Losses = Mapping[int, Mapping[int, float]]
 
 
@@ -26,8 +29,8 @@ def opening(first: str, sections: Sequence[Section], losses: Losses, verdict: di
     caption = (
         "Left: final validation loss against H with what each seed has in common taken out; thin lines are seeds, the "
         "thick one their mean, the band the trend in log2 H with its 95 % interval. Right: each head count (row) "
-        f"against each other (column): + worse, − better, = the same to within {verdict['margin']:g} nats per token, "
-        "? not settled."
+        f"against each other (column), and the difference in nats per token: worse (+), better (−), the same to within "
+        f"{verdict['margin']:g} (=) or not settled (?)."
     )
     return Section("answer", TITLE, answers, [Picture("answer", title, caption, lambda: draw(losses, verdict))])
 
@@ -78,11 +81,10 @@ def matrix(axes: Axes, heads: Sequence[int], pairs: Sequence[dict]) -> None:
         mark, shade = CELLS[answer] if pair["low"] is not None else ("", "0.92")
         at = heads.index(column), heads.index(row) - 1
         axes.add_patch(Rectangle(at, 1, 1, facecolor=shade, edgecolor="white" if shade != "white" else "0.85"))
-        text = mark
-        if pair["estimate"] is not None and len(heads) <= 6:
+        if pair["estimate"] is not None and len(heads) <= ROOMY:
             sign = 1 if pair["n_head"] == row else -1
-            text += f"\n{sign * pair['estimate']:+.4f}".replace("-", "−")
-        axes.text(at[0] + 0.5, at[1] + 0.5, text, ha="center", va="center", fontsize=7)
+            mark = f"{'?' if answer == 'open' else answer}\n{signed(sign * pair['estimate'])}"
+        axes.text(at[0] + 0.5, at[1] + 0.5, mark, ha="center", va="center", fontsize=7)
     size = len(heads) - 1
     axes.set(xlim=(0, size), ylim=(size, 0), aspect="equal", xlabel="H", ylabel="H")
     axes.set_xticks(np.arange(size) + 0.5, [str(h) for h in heads[:-1]])

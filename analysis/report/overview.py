@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from analysis.report.figures import BLUE, panels, style
 from analysis.report.loss import ends
@@ -32,7 +33,15 @@ def overview(parts: Sequence[Part]) -> list[Part]:
     verdicts = dict(zip(labels, shown.values(), strict=True))
     section = Section("overview", TITLE, [method(name)], pictures(name, verdicts), [table(name, verdicts)])
     section.data.update({"setting": name, "studies": [{"label": label} | row for label, row in verdicts.items()]})
-    return [Part("overview", "Overview", [sentence(name, verdicts)], [], [section])]
+    return [
+        Part(
+            "Overview",
+            "How the effect of H depends on what the studies differ in",
+            [sentence(name, verdicts)],
+            [],
+            [section],
+        )
+    ]
 
 
 def verdict_of(summary: dict) -> dict | None:
@@ -106,6 +115,7 @@ def draw(name: str, verdicts: dict[str, dict]) -> Figure:
         right.errorbar(trend["estimate"], row, xerr=error, fmt="s", color=BLUE, markerfacecolor=face, capsize=2.5)
     right.axvline(0, color="0.3", linewidth=0.8)
     right.set_yticks(range(len(verdicts)), list(verdicts))
+    right.xaxis.set_major_locator(MaxNLocator(4))
     right.set(ylim=(len(verdicts) - 0.5, -0.5), xlabel="nats per token for each doubling of H", ylabel=name)
     return figure
 
