@@ -20,7 +20,7 @@ from files import sha256
 EOT = re.escape(END_OF_TEXT)
 SIGNS = {
     EOT: f"holds {END_OF_TEXT}, which is text like any other; data.separator: '{END_OF_TEXT}' lets it part documents",
-    r"\r": "has line ends of Windows or old files, whose \\r is text like any other; data.line_ends: unix leaves it out",
+    r"\r": "has line ends of Windows, whose \\r is text like any other; data.line_ends: unix leaves it out",
     "\ufeff": "holds U+FEFF, the byte order mark of some file, inside; take it out, or it is text like any other",
     r"\A\s*(?:\{\s*\"|\[\s*\{)": "looks like JSON, and is read as text; name it .json or .jsonl to read data.column",
     r"(?i)\A\s*<(?:!doctype )?html": "is a web page, and its markup is read as text",
