@@ -54,15 +54,6 @@ def text_blocks(file: File, line_ends: str, update: Callable[[bytes], object] = 
             at += len(block)
 
 
-def decoded(content: bytes) -> str:
-    """The text of a small file as an editor anywhere saved it, with \\n for every line end, as models know them.
-
-    UTF-8, or UTF-16 that says so; a byte order mark is left out. Raises UnicodeDecodeError.
-    """
-    utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-    return content.decode("utf-16" if utf16 else "utf-8-sig").replace("\r\n", "\n")
-
-
 def texts_of_rows(rows: Iterable[Row], name: str, config: DataConfig, note: Callable[[str], object]) -> Iterator[str]:
     """The text in the column that `config` names of every row of what is called `name`; rows without one are left out.
 
