@@ -119,7 +119,7 @@ def test_validation_can_be_bounded_without_preparing_again(tmp_path):
 
 def test_keys_that_mean_nothing_are_refused(tmp_path):
     text, rows = file(tmp_path, "a.txt", "text"), file(tmp_path, "a.jsonl", ROW)
-    for settings, said in (
+    for keys, said in (
         ({"source": "tales", "path": "x"}, "data.path means nothing for source: tales"),
         ({"source": "tales", "val_path": "x"}, "data.val_path means nothing for source: tales, only for text"),
         (
@@ -134,7 +134,7 @@ def test_keys_that_mean_nothing_are_refused(tmp_path):
         ),
     ):
         with pytest.raises(InputError, match=said):
-            prepare(DataConfig(**settings), tmp_path / "cache")
+            prepare(DataConfig(**keys), tmp_path / "cache")
 
 
 GOOD = {
@@ -215,7 +215,7 @@ def test_rows_that_cannot_be_read_can_be_left_out_or_mended(tmp_path):
     assert texts(half, bad_rows="replace") == ["to be or not", "half \ufffd, whole \U0001f600"]
     with pytest.raises(InputError, match="line 4: not JSON"):
         texts(bad, bad_rows="replace")
-    with pytest.raises(InputError, match="no row of .*c.jsonl can be read, as for the first of them: not JSON"):
+    with pytest.raises(InputError, match=r"no row of .*c.jsonl can be read, as for the first of them: not JSON"):
         texts(file(tmp_path, "c.jsonl", "nonsense\n" * 9), bad_rows="skip")
 
 

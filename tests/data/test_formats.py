@@ -64,7 +64,7 @@ REFUSED = {
     "a.rtf": (rb"{\rtf1\ansi " + BYTES, "rich text"),
     "a.npy": (b"\x93NUMPY\1\0" + BYTES, "a NumPy array"),
     "table": (b"PAR1" + BYTES, "a Parquet file; give it a name that ends in .parquet"),
-    "cut.gz": (gzip.compress(ids("<u2", 60000))[:900], "is damaged .*; fetch or make it again"),
+    "cut.gz": (gzip.compress(ids("<u2", 60000).hex().encode())[:900], "is damaged .*; fetch or make it again"),
     "wrong.gz": (gzip.compress(BYTES)[:-8] + bytes(8), "is damaged .*CRC"),
     "cut.zst": (pyarrow.compress(ids("<u2", 60000), codec="zstd", asbytes=True)[:900], "is damaged"),
     "cut.xz": (lzma.compress(BYTES)[:60], "is damaged"),
