@@ -1,4 +1,4 @@
-"""Lost if these fail: documents that are none, a validation split that is not the user's, or a row that nobody finds."""
+"""Lost if these fail: documents that are none, a validation split not the user's, or a row that nobody finds."""
 
 import json
 import random
