@@ -131,6 +131,8 @@ def pretrained(paths: Sequence[str], options: argparse.Namespace) -> tuple[list[
     from experiment.pretrained import open_pretrained
 
     sources = [open_pretrained(path) for path in paths]
+    for source in sources:
+        _ = source.files  # no weights: an error before anything is drawn
     plans = [pretrained_plan(source, options.quick, options.device, len(sources)) for source in sources]
     return plans, [], Path(options.out or Path("runs") / f"heads-{Path(sources[0].name).name}")
 
