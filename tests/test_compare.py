@@ -2,11 +2,13 @@
 
 import csv
 import json
+import math
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from compare import main
@@ -43,6 +45,34 @@ def test_a_folder_gets_its_tables_figures_and_report(folder, capsys):
     assert {"figures/loss-by-heads.svg", "figures/loss-curves.svg", "figures/training.svg"} <= set(report["figures"])
     assert "loss" in report["studies"][0]["sections"]
     assert all((folder / figure).is_file() for figure in report["figures"])
+
+
+def test_planted_effects_come_back_as_sentences(tmp_path, capsys):
+    """0.01 nats for each doubling of H at 1e-3; at 3e-3, the better rate of each H, the lowest loss is at H = 4."""
+    noise = np.random.default_rng(3).normal(0, 0.001, (4, 5))
+
+    def final(run):
+        x = math.log2(run.n_head)
+        effect = 0.5 + 0.01 * x if run.learning_rate == 1e-3 else 0.01 * (x - 2) ** 2
+        return 2 + 0.1 * run.seed + effect + float(noise[run.seed, int(x)])
+
+    path = tmp_path / "planted"
+    write_experiment(path, heads=(1, 2, 4, 8, 16), seeds=(0, 1, 2, 3), rates=(1e-3, 3e-3), final=final)
+    assert compare(path, "--quick", "--margin", "0.02") == 0
+    capsys.readouterr()
+    (study,) = json.loads((path / "report.json").read_text())["studies"]
+    (answer,) = study["answer"]
+    assert answer.startswith("At D = 128 and the learning rate that is best for each H (3e-3 for all), no trend in H")
+    assert "It bends upwards (p < 0.001): a parabola in log2 H is lowest near H = 4." in answer
+    assert "H = 4 has the lowest, 2.1" in answer
+    assert "and every other H is worse" in answer
+    assert "The same to within 0.02 nats per token: H = 1 and 16 and H = 2 and 8." in answer
+    assert "The best learning rate of every H ends the grid" in answer
+    slow = study["groups"][0]
+    assert slow["sentences"][0].startswith("At D = 128 and learning rate 1e-3, the final validation loss rises by 0.0")
+    trend, curvature = slow["verdict"]["trend"], study["tuned"][0]["verdict"]["curvature"]
+    assert trend["low"] < 0.01 < trend["high"]
+    assert curvature["low"] < 0.01 < curvature["high"]
 
 
 def test_json_is_the_report_and_nothing_else_and_out_keeps_the_folder_clean(folder, tmp_path, capsys):
