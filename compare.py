@@ -22,7 +22,8 @@ examples:
   python compare.py runs/quickstart --quick           only what the runs have measured already, in seconds
   python compare.py runs/quickstart --reference 4     differences to H = 4, chosen before looking at results
   python compare.py runs/quickstart --margin 0.005    losses within 0.005 nats per token of each other are the same
-  python compare.py runs/a runs/b --out comparison    pool two experiments that share their settings
+  python compare.py runs/a runs/b --out comparison    pool two experiments that share their settings; of others,
+                                                      show how the effect of H depends on what they differ in
   python compare.py runs/quickstart --json | jq '.studies[0].answer'
 
 Head counts are compared within a seed. Runs that are unfinished or diverged are left out and named.
@@ -72,6 +73,7 @@ def main(argv: Sequence[str]) -> None:
     """Compare, print and write. Raises InputError for folders that are no experiments and an H that was not run."""
     options = parser().parse_args(argv)
     log_to(sys.stderr)  # what is being worked on: stdout is the result's
+    from analysis.report.overview import overview
     from analysis.report.page import write_report
     from analysis.report.parts import make_parts
     from analysis.report.terminal import report_text
@@ -87,6 +89,7 @@ def main(argv: Sequence[str]) -> None:
         make_folder(Path(options.out), "--out")
     plans, notes, out = pretrained(foreign, options) if foreign else studies(options)
     parts = make_parts(plans)
+    parts = parts if foreign else [*overview(parts), *parts]
     command = shlex.join(["python", "compare.py", *argv])
     report = write_report(out, parts, notes, command, options.titles, options.csv)
     if options.json:
@@ -128,6 +131,8 @@ def pretrained(paths: Sequence[str], options: argparse.Namespace) -> tuple[list[
     from experiment.pretrained import open_pretrained
 
     sources = [open_pretrained(path) for path in paths]
+    for source in sources:
+        _ = source.files  # no weights: an error before anything is drawn
     plans = [pretrained_plan(source, options.quick, options.device, len(sources)) for source in sources]
     return plans, [], Path(options.out or Path("runs") / f"heads-{Path(sources[0].name).name}")
 

@@ -136,6 +136,7 @@ def run_curve(folder: str, run: Run) -> RunCurve:
             train_loss=[number(line["train_loss"]) for line in measured],
             relations=relations,
             finished=run.finished,
+            iteration=run.iteration,
             diverged=run.diverged,
             grad_norm=[number(line.get("grad_norm")) for line in measured],
             lr=[number(line.get("lr")) for line in measured],

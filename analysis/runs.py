@@ -22,6 +22,7 @@ class RunCurve:
     train_loss: list[float]
     relations: dict[str, list[float]] = field(default_factory=dict)  # validation loss by relation, one value an iter
     finished: bool = True
+    iteration: int = 0  # of the newest checkpoint
     diverged: int | None = None  # the iteration
     grad_norm: list[float] = field(default_factory=list)  # before clipping, at train_iters
     lr: list[float] = field(default_factory=list)  # at train_iters
@@ -41,7 +42,7 @@ class RunCurve:
         if self.diverged is not None:
             return f"diverged at iteration {self.diverged}"
         if not self.finished:
-            return f"unfinished, at iteration {max([*self.iters, *self.train_iters], default=0)}"
+            return f"unfinished, at iteration {self.iteration}"
         if not self.val_loss:
             return "no validation loss"
         if not math.isfinite(self.final_loss):

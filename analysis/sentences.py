@@ -26,8 +26,21 @@ def sentences(verdict: Verdict, mean: float, place: str) -> list[str]:
             f"At {place}, H = {verdict.lowest} has the lowest final validation loss, {mean:.4f} {UNIT}, but nothing "
             f"can be concluded from {why}: train with four or so (--sweep.seed 0,1,2,3)."
         ]
-    parts = [trend(verdict, place), shape(verdict), best(verdict, mean), differing(verdict), same(verdict)]
-    return [part for part in [*parts, unsettled(verdict), untested(verdict)] if part]
+    two = len(verdict.n_head) == 2  # the trend of two is their difference
+    parts = [two_heads(verdict, place), best(verdict, mean)] if two else [trend(verdict, place), shape(verdict)]
+    parts += [] if two else [best(verdict, mean), differing(verdict)]
+    return [part for part in [*parts, same(verdict), unsettled(verdict), untested(verdict)] if part]
+
+
+def two_heads(verdict: Verdict, place: str) -> str:
+    """The one difference that there is."""
+    (pair,) = verdict.pairs
+    over, size = f"over {len(pair.seeds)} seeds", f"{abs(pair.estimate):.4f} {UNIT}"
+    if pair.sign:
+        named = f"H = {pair.n_head} is {pair.answer} than H = {pair.reference} by {size}"
+        return f"At {place}, {named} ({interval(pair, pair.sign)}, {p_text(pair.p)}), {over}."
+    named = f"no difference of H = {pair.n_head} to H = {pair.reference} is sure: {signed(pair.estimate)} {UNIT}"
+    return f"At {place}, {named} ({interval(pair)}, {p_text(pair.p)}), {over}."
 
 
 def trend(verdict: Verdict, place: str) -> str:
@@ -62,7 +75,7 @@ def best(verdict: Verdict, mean: float) -> str:
     others = [h for h in verdict.best if h != verdict.lowest]
     if others:
         return f"{level}; {heads(others)} cannot be excluded as the best."
-    everything = verdict.reference is None and not untested(verdict)
+    everything = verdict.reference is None and len(verdict.n_head) > 2 and not untested(verdict)
     return f"{level}{', and every other H is worse' if everything and verdict.lowest in verdict.best else ''}."
 
 

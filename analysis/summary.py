@@ -49,6 +49,13 @@ def summarize(study: Study, reference: int | None = None, margin: float = MARGIN
         for (rate, decay), runs in groups.items()
     ]
     tuned = tuned_rows(study, groups, reference, margin, level)
+    notes = list(study.notes)
+    if len(groups) > 1:
+        notes.append(
+            f"{len(groups)} settings of learning rate and weight decay were swept: head counts are compared within "
+            "each one, each comparison with 5 % of its own"
+            + ("; the answer is the one with tuned rates" if tuned else "")
+        )
     return {
         "name": study.name,
         "folders": study.folders,
@@ -57,7 +64,7 @@ def summarize(study: Study, reference: int | None = None, margin: float = MARGIN
         "block_size": study.block_size,
         "parameters": study.parameters,
         "settings": study.settings,
-        "notes": list(study.notes),
+        "notes": notes,
         "answer": [" ".join(row["sentences"]) for row in tuned or told],
         "tuned": tuned,
         "groups": told,
@@ -191,7 +198,7 @@ def mean_loss(runs: Sequence[RunCurve]) -> float:
 
 
 def head_row(study: Study, n_head: int, runs: Sequence[RunCurve], relations: Sequence[str]) -> dict:
-    """What one head count reached, over its seeds: nats per token, and run by run the perplexity and bits per byte."""
+    """What one head count reached, over its seeds: nats per token, bits per byte, the perplexity of the mean loss."""
     row = {"n_head": n_head, "head_size": study.n_embd // n_head, "seeds": [run.seed for run in runs]}
     settings = (n_head, runs[0].learning_rate, runs[0].weight_decay)
     alike = [run for run in study.runs if (run.n_head, run.learning_rate, run.weight_decay) == settings]
@@ -199,7 +206,7 @@ def head_row(study: Study, n_head: int, runs: Sequence[RunCurve], relations: Seq
     per_byte = study.tokens_per_byte
     for kind, losses in (("final", [run.final_loss for run in runs]), ("best", [run.best[0] for run in runs])):
         row[f"{kind}_loss"] = mean_row(estimate(losses))
-        row[f"{kind}_perplexity"] = mean_row(estimate(np.exp(losses)))
+        row[f"{kind}_perplexity"] = math.exp(min(estimate(losses).mean, 700))  # of the mean; a float ends near e^709
         bits = np.array(losses) / math.log(2) * per_byte if per_byte else None
         row[f"{kind}_bits_per_byte"] = None if bits is None else mean_row(estimate(bits))
     iters = [run.best[1] for run in runs]

@@ -20,7 +20,7 @@ from analysis.collect import collect
 from analysis.statistics.contrasts import Family, family
 from analysis.statistics.looks import levels, planned_looks
 from analysis.statistics.tuned import choices, rate_family
-from analysis.statistics.variance import contrast_means, variances
+from analysis.statistics.variance import CAUTION, contrast_means, variances
 
 LEVEL = 0.05
 MARGIN = 0.01
@@ -79,7 +79,7 @@ def critical(asked: Family, level: float, df: np.ndarray) -> np.ndarray:
 
 
 def intervals(
-    tables: np.ndarray, asked: Family, levels: Sequence[float] = (LEVEL,), caution: float = 1.0, blocks: bool = True
+    tables: np.ndarray, asked: Family, levels: Sequence[float] = (LEVEL,), caution: float = CAUTION, blocks: bool = True
 ) -> list[np.ndarray]:
     """Means (n, c) of tables (n, S, k) and, for each level, the half widths (n, c) of the simultaneous intervals."""
     mean, _, count = contrast_means(tables, asked.weights)
@@ -106,7 +106,8 @@ def pooled(tables: np.ndarray, asked: Family) -> np.ndarray:
 def paired(tables: np.ndarray, asked: Family) -> np.ndarray:
     """A t-test on the values of the seeds for each question alone, corrected by Holm."""
     mean, own, count = contrast_means(tables, asked.weights)
-    p = 2 * stdtr(count - 1, -np.abs(mean) / (own / count) ** 0.5)
+    with np.errstate(divide="ignore"):  # resampled values can be all the same
+        p = 2 * stdtr(count - 1, -np.abs(mean) / (own / count) ** 0.5)
     order = p.argsort(1)
     stepped = np.maximum.accumulate(np.take_along_axis(p, order, 1) * np.arange(p.shape[1], 0, -1), 1)
     adjusted = np.empty_like(p)
@@ -118,7 +119,7 @@ METHODS = {
     "paired t-test of each question, Holm": paired,
     "pooled residuals, max-t": pooled,
     "moderated, prior df as Smyth estimates them, max-t": moderated(0.0),
-    "**moderated, cautious prior df, max-t** (used)": moderated(1.0),
+    "**moderated, cautious prior df, max-t** (used)": moderated(CAUTION),
 }
 
 

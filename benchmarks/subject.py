@@ -59,7 +59,7 @@ def dataset(shape: Shape, folder: Path) -> Dataset:
     tokens = random_tokens(shape)
     tokenizer = CharTokenizer("".join(chr(0x4E00 + i) for i in range(shape.vocab_size)), has_eot=False)
     val = tokens[: 4 * shape.model.block_size]
-    return Dataset(tokenizer, tokens, val, None, len(tokens), len(val), len(val), "", folder, 1)
+    return Dataset(tokenizer, tokens, val, None, len(tokens), len(val), len(val), "", folder, 1, [])
 
 
 def main() -> None:

@@ -117,7 +117,9 @@ def check_data(data: DataConfig) -> None:
     """Check how the values fit together, without touching the corpus. Raises InputError naming the key."""
     for key, sources in _ONLY_FOR.items():
         if data.source not in sources and getattr(data, key) != getattr(DataConfig, key):
-            raise InputError(f"data.{key} means nothing for source: {data.source}, only for {' and '.join(sources)}")
+            raise InputError(
+                f"data.{key} means nothing for source: {data.source}, only for {', '.join(sources)}; leave it out"
+            )
     if data.source != "tales" and not data.path:
         raise InputError(f"data.path is needed for source: {data.source}; {_NEEDED[data.source]}")
     if data.separator == "":

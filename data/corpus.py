@@ -7,7 +7,7 @@ stream: no document is ever held as a whole.
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 CHUNK = 1 << 16  # characters
@@ -39,6 +39,8 @@ class Corpus(Protocol):
     """Characters of the training split, where that is known beforehand."""
     origin: dict | None
     """Where the fingerprint is of the request and not of the content: what the answer was."""
+    notes: Sequence[str]
+    """What a user should know of the text, as found in what has been read of it."""
 
     def chunks(self, split: str = "train") -> Iterator[Chunk]:
         """Yield the documents of a split, the same each time, in chunks of bounded size; empty ones are left out."""

@@ -57,6 +57,8 @@ class Dataset:
     hash: str
     folder: Path
     n_documents: int
+    notes: list[str]
+    """What a user should know of the text."""
 
     def require(self, block_size: int) -> None:
         """Raise InputError unless both splits hold a window of `block_size` tokens and the one that follows."""
@@ -65,6 +67,8 @@ class Dataset:
             raise InputError(
                 f"model.block_size: {block_size} is too long: the {name} split has {len(tokens)} tokens; "
                 f"at most {len(tokens) - 1} with this corpus, or give a larger one"
+                + " (or a larger data.val_fraction or data.val_tokens)"
+                * (name == "validation")
             )
 
 
@@ -86,21 +90,26 @@ def prepare(
     hash_ = data_hash(config, corpus, given)
     cache = Path(cache_dir or cache_folder())
     folder = cache / hash_
+    dataset = None
     if folder.exists():
         try:
-            return bounded(load_dataset(folder), config.val_tokens)
+            dataset = load_dataset(folder)
         except InputError as error:
             log.warning(f"{error}; building it again")
     try:
-        cache.mkdir(parents=True, exist_ok=True)
-        _remove_old(cache)
-        with FileLock(cache / f".{hash_}.lock"):  # which the system frees when the process ends, however it ends
-            _build(config, corpus, given, folder, progress)
+        if not dataset:
+            cache.mkdir(parents=True, exist_ok=True)
+            _remove_old(cache)
+            with FileLock(cache / f".{hash_}.lock"):  # which the system frees when the process ends, however it ends
+                _build(config, corpus, given, folder, progress)
+            dataset = load_dataset(folder)
     except OSError as error:
         raise WorkError(
             f"cannot write to the cache folder {cache}: {error.strerror}; make room, or set HEADCOUNT_CACHE to another"
         ) from None
-    return bounded(load_dataset(folder), config.val_tokens)
+    for note in dataset.notes:
+        log.warning(note)
+    return bounded(dataset, config.val_tokens)
 
 
 def _build(config: DataConfig, corpus: Corpus, given: Tokenizer | None, folder: Path, progress: bool) -> None:
@@ -137,10 +146,12 @@ def load_dataset(folder: Path) -> Dataset:
             val_relations=relations,
             hash=meta.get("hash", folder.name),
             folder=folder,
+            notes=meta["notes"],
             **{name: counts[name] for name in ("train_chars", "val_chars", "val_bytes", "n_documents")},
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"prepared data in {folder} is damaged, or of an older version: {error}") from None
+        what = f"it has no {error}" if isinstance(error, KeyError) else error
+        raise InputError(f"prepared data in {folder} is damaged, or of an older version: {what}") from None
 
 
 def bounded(dataset: Dataset, val_tokens: int | None) -> Dataset:

@@ -5,7 +5,6 @@ first and the corpus is known by its content.
 """
 
 import hashlib
-import logging
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,16 +17,16 @@ from data.tokenizers import END_OF_TEXT
 from errors import InputError
 from files import sha256
 
-log = logging.getLogger("headcount")
-
+EOT = re.escape(END_OF_TEXT)
 SIGNS = {
-    r"\r\n": "has Windows line ends, whose \\r is text like any other; data.line_ends: unix leaves it out",
-    re.escape(END_OF_TEXT): f"holds {END_OF_TEXT}, which is text like any other; data.separator: '{END_OF_TEXT}' lets "
-    "it part documents",
+    EOT: f"holds {END_OF_TEXT}, which is text like any other; data.separator: '{END_OF_TEXT}' lets it part documents",
+    r"\r": "has line ends of Windows, whose \\r is text like any other; data.line_ends: unix leaves it out",
+    "\ufeff": "holds U+FEFF, the byte order mark of some file, inside; take it out, or it is text like any other",
     r"\A\s*(?:\{\s*\"|\[\s*\{)": "looks like JSON, and is read as text; name it .json or .jsonl to read data.column",
     r"(?i)\A\s*<(?:!doctype )?html": "is a web page, and its markup is read as text",
 }
 """What a user should know of a text that holds a pattern."""
+SIGNS_OF_ROWS = {EOT: f"holds {END_OF_TEXT}, which is text like any other"}
 
 
 class Files:
@@ -40,7 +39,11 @@ class Files:
         self.config, self.fingerprint, self.n_chars = config, fingerprint, n_chars
         self.splits = tuple(files)
         self._files = {split: [(file, file.state()) for file in of] for split, of in files.items()}
-        self._said: set[str] = set()
+        self._notes: dict[str, str] = {}
+
+    @property
+    def notes(self) -> list[str]:
+        return list(self._notes.values())
 
     def chunks(self, split: str = "train") -> Iterator[Chunk]:
         """Yield every document, in order. Raises InputError where a file changed since the corpus was opened."""
@@ -54,25 +57,23 @@ class Files:
                 raise InputError(f"data.path: {file.name} changed while it was being read; run the same command again")
 
     def _fragments(self, file: File) -> Iterator[tuple[str, bool]]:
+        config = self.config
         if file.kind is None:
-            return parted(self._watched(file, text_blocks(file, self.config.line_ends)), self.config.separator)
-        texts = texts_of_rows(rows_of(file, self.config.column), file.name, self.config, self._say)
-        return ((text, True) for text in self._watched(file, texts))
+            signs = {sign: said for sign, said in SIGNS.items() if sign != re.escape(config.separator or "")}
+            return parted(self._watched(file, text_blocks(file, config.line_ends), signs), config.separator)
+        texts = texts_of_rows(
+            rows_of(file, config.column), file.name, config, lambda note: self._notes.setdefault(note, note)
+        )
+        return ((text, True) for text in self._watched(file, texts, SIGNS_OF_ROWS))
 
-    def _watched(self, file: File, texts: Iterator[str]) -> Iterator[str]:
-        """The texts; what a user should know of the first file that shows it is said, once."""
-        left = {sign: said for sign, said in SIGNS.items() if self.config.source != "package"}
-        left.pop(re.escape(self.config.separator or ""), None)
-        for number, text in enumerate(texts):
-            if left and (file.kind is None or END_OF_TEXT in text):
-                for sign in [sign for sign in left if (number == 0 or r"\A" not in sign) and re.search(sign, text)]:
-                    self._say(f"{file.name} {left.pop(sign)}", key=sign)
+    def _watched(self, file: File, texts: Iterator[str], signs: dict[str, str]) -> Iterator[str]:
+        """The texts; what a user should know is noted of the first file that shows it."""
+        left = {} if self.config.source == "package" else {s: t for s, t in signs.items() if s not in self._notes}
+        for text in texts:
+            for sign in [sign for sign in left if re.search(sign, text)]:
+                self._notes[sign] = f"{file.name} {left.pop(sign)}"
+            left = {sign: said for sign, said in left.items() if r"\A" not in sign}
             yield text
-
-    def _say(self, message: str, key: str = "") -> None:
-        if (key or message) not in self._said:
-            self._said.add(key or message)
-            log.warning(message)
 
 
 def open_files(config: DataConfig, files: dict[str, list[File]]) -> Files:
@@ -88,37 +89,39 @@ def open_files(config: DataConfig, files: dict[str, list[File]]) -> Files:
         raise InputError(f"data.separator means nothing for {kind} files, where every row is a document; leave it out")
     kept, prints, n_chars = {}, [], None
     for split, of in files.items():
-        digests = {file: (_digest(file), None) if kind else _read_through(file, config) for file in of}
-        kept[split] = [file for file, (digest, _) in digests.items() if digest]
+        key = "path" if split == "train" else "val_path"
+        read = [(file, *(_read_rows(file) if kind else _read_text(file, config))) for file in of]
+        kept[split] = [file for file, _, size in read if size]  # of several, the empty ones hold nothing to learn from
         if not kept[split]:
-            path = config.path if split == "train" else config.val_path
-            raise InputError(f"data.{'path' if split == 'train' else 'val_path'}: {path} is empty; give text")
+            raise InputError(f"data.{key}: {getattr(config, key)} is empty; give one with text in it")
         if kind is None and split == "train":
-            n_chars = sum(chars for _, chars in digests.values())
-        prints.append(
-            hash_of([*([kind, config.column] if kind else []), *(digest for digest, _ in digests.values() if digest)])
-        )
+            n_chars = sum(size for _, _, size in read)
+        start = [kind, config.column] if kind else []
+        prints.append(hash_of(start + [digest for _, digest, size in read if size or kind]))
+    if len(prints) == 2 and prints[0] == prints[1]:
+        raise InputError("data.val_path holds the text of data.path; give another, or null to hold out val_fraction")
     return Files(config, kept, prints[0] if len(prints) == 1 else hash_of(prints), n_chars)
 
 
-def _digest(file: File) -> str:
+def _read_rows(file: File) -> tuple[str, int]:
+    """SHA-256 and size of a file, bytes."""
     with complaints(file):
-        return sha256(file.path)
+        return sha256(file.path), file.path.stat().st_size
 
 
-def _read_through(file: File, config: DataConfig) -> tuple[str | None, int]:
-    """SHA-256 of the bytes that a text is made of, and its characters; None for one with nothing to learn from.
+def _read_text(file: File, config: DataConfig) -> tuple[str, int]:
+    """SHA-256 of the bytes that a text is made of, and its characters.
 
-    Raises InputError where it cannot be read; of a package, a source that is no UTF-8 is left out.
+    Raises InputError where it cannot be read; of a package, a source that is no UTF-8 is taken for empty.
     """
     sha = hashlib.sha256()
     try:
-        chars = sum(map(len, text_blocks(file, config.line_ends, sha.update)))
+        size = sum(map(len, text_blocks(file, config.line_ends, sha.update)))
     except NotText:
-        if config.source == "package":
-            return None, 0
-        raise
-    return (sha.hexdigest() if chars else None), chars
+        if config.source != "package":
+            raise
+        size = 0
+    return sha.hexdigest(), size
 
 
 def files_in(folder: Path) -> list[Path]:

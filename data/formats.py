@@ -35,7 +35,7 @@ COMPRESSED = (".gz", ".zst", ".zstd", ".bz2", ".xz")
 _SAVE, _SOURCE = "save its text as a .txt file", "give the text that it was made from"
 _OTHERS: tuple[tuple[bytes, str, str], ...] = (
     (b"%PDF", "a PDF", "take its text out (pdftotext FILE) and give that"),
-    (b"PK\x03\x04", "a zip archive, or a document in one (.docx, .xlsx, .epub)", f"unpack it, or {_SAVE}"),
+    (b"PK\x03\x04", "a zip archive, or a document in one (.docx, .xlsx, .epub, .pt)", f"unpack it, or {_SAVE}"),
     (b"7z\xbc\xaf\x27\x1c", "a 7z archive", "unpack it"),
     (b"Rar!", "a rar archive", "unpack it"),
     (b"{\\rtf", "rich text (.rtf)", _SAVE),
@@ -66,6 +66,11 @@ class File:
     path: Path
     name: str
     """What it is called: its path, or the address that it came from."""
+    key: str = "path"
+    """The key of the config that names it."""
+
+    def __str__(self) -> str:
+        return f"data.{self.key}: {self.name}"
 
     @property
     def kind(self) -> str | None:
@@ -92,15 +97,15 @@ def complaints(file: File) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError:
-        raise InputError(f"data.path: no such file: {file.name}; paths start from {os.getcwd()}") from None
+        raise InputError(f"data.{file.key}: no such file: {file.name}; paths start from {os.getcwd()}") from None
     except (EOFError, zlib.error, LZMAError) as error:
-        raise InputError(f"data.path: {file.name} is damaged ({error}); fetch or make it again") from None
+        raise InputError(f"{file} is damaged ({error}); fetch or make it again") from None
     except OSError as error:
         if error.strerror == "not a regular file":  # a pipe or a device might never end, and cannot be read twice
-            raise InputError(f"data.path: {file.name} is not a regular file; copy its content into one") from None
+            raise InputError(f"{file} is not a regular file; copy its content into one") from None
         if error.errno is None:  # gzip and pyarrow say so of what they unpack
-            raise InputError(f"data.path: {file.name} is damaged ({error}); fetch or make it again") from None
-        raise InputError(f"data.path: cannot read {file.name}: {error.strerror}; check its permissions") from None
+            raise InputError(f"{file} is damaged ({error}); fetch or make it again") from None
+        raise InputError(f"data.{file.key}: cannot read {file.name}: {error.strerror}; check its permissions") from None
 
 
 def open_content(file: File) -> BinaryIO:
@@ -139,36 +144,37 @@ def _refuse(file: File, head: bytes) -> None:
     """Raise NotText where the first bytes of a file's content are those of something else."""
     for begins, what, mend in _OTHERS:
         if head.startswith(begins):
-            raise NotText(f"data.path: {file.name} is {what}; {mend}")
+            raise NotText(f"{file} is {what}; {mend}")
     if head[257:262] == b"ustar":
-        raise NotText(f"data.path: {file.name} is a tar archive; unpack it")
-    if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_BE)):
+        raise NotText(f"{file} is a tar archive; unpack it")
+    if head.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):  # the first begins with UTF-16's
+        raise utf16(file, "UTF-32")
+    if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         raise utf16(file)
     if b"\0" in head:
         raise not_text(file, head, head.index(b"\0"))
     begins = head.removeprefix(codecs.BOM_UTF8).lstrip().lower()
     if is_address(file.name) and begins.startswith((b"<!doctype html", b"<html")):
-        raise NotText(f"data.path: {file.name} answers with a web page, not with text; {raw_address(file.name)}")
+        raise NotText(f"{file} answers with a web page, not with text; {raw_address(file.name)}")
 
 
-def utf16(file: File) -> NotText:
-    convert = "iconv -f UTF-16 -t UTF-8 FILE > NEW.txt"
-    return NotText(f"data.path: {file.name} is UTF-16, not UTF-8; save it as UTF-8, or convert it: {convert}")
+def utf16(file: File, encoding: str = "UTF-16") -> NotText:
+    convert = f"iconv -f {encoding} -t UTF-8 FILE > NEW.txt"
+    return NotText(f"{file} is {encoding}, not UTF-8; save it as UTF-8, or convert it: {convert}")
 
 
 def not_text(file: File, part: bytes, offset: int, reason: str = "a NUL character") -> NotText:
     """What a file is where `part` of it has a byte at `offset` (in the file) that no text has."""
     numbers = part[: len(part) // 2 * 2]
     if b"\0" in part and not file.name.endswith(".bin"):
-        for encoding in ("utf-16-le", "utf-16-be"):
+        for encoding in ("utf-16le", "utf-16be"):
             text = numbers.decode(encoding, "replace")
             if sum(c.isprintable() or c in "\n\r\t" for c in text) > 0.95 * len(text):
-                return utf16(file)
+                return utf16(file, encoding.upper())
     if file.name.endswith(".bin") or (len(numbers) > 8 and not any(numbers[1::2])):
         return NotText(
-            f"data.path: {file.name} is no text but numbers, such as the token ids in nanoGPT's train.bin; "
-            f"{_SOURCE} (input.txt)"
+            f"{file} is no text but numbers, such as the token ids in nanoGPT's train.bin; {_SOURCE} (input.txt)"
         )
     if reason != "a NUL character":
-        return NotText(f"data.path: {file.name} is not UTF-8: {reason}; save it as UTF-8")
-    return NotText(f"data.path: {file.name} is no text: a NUL character at offset {offset}; give a file of text")
+        return NotText(f"{file} is not UTF-8: {reason}; save it as UTF-8")
+    return NotText(f"{file} is no text: a NUL character at offset {offset}; give a file of text")

@@ -10,7 +10,6 @@ Nothing of a dataset is ever executed: `datasets` runs no code of a repository, 
 import glob
 import hashlib
 import json
-import logging
 import os
 import sys
 from collections.abc import Iterator
@@ -27,8 +26,6 @@ from data.formats import File
 from data.readers import ROWS, no_column, texts_of_rows
 from errors import InputError, WorkError
 from files import sha256
-
-log = logging.getLogger("headcount")
 
 HELD_OUT = ("validation", "valid", "val", "dev", "test")  # names of splits to validate on, the first that is there
 
@@ -65,6 +62,10 @@ class Hub:
     @property
     def splits(self) -> tuple[str, ...]:
         return self._opened.splits
+
+    @property
+    def notes(self) -> list[str]:
+        return self._opened.notes
 
     @property
     def origin(self) -> dict | None:
@@ -124,11 +125,16 @@ class _Rows:
     def __init__(self, config: DataConfig, rows: dict[str, Any], origin: dict | None):
         self.config, self.rows, self.origin = config, rows, origin
         self.splits = tuple(rows)
+        self.notes: list[str] = []
 
     def chunks(self, split: str) -> Iterator[Chunk]:
-        texts = texts_of_rows(self._each(split), self.config.path, self.config, log.warning)
+        texts = texts_of_rows(self._each(split), self.config.path, self.config, self._note)
         with _complaints(self.config, reading=True):
             yield from chunked((text, True) for text in texts)
+
+    def _note(self, message: str) -> None:
+        if message not in self.notes:
+            self.notes.append(message)
 
     def _each(self, split: str) -> Iterator[tuple[str, dict]]:
         n = 0

@@ -53,7 +53,8 @@ def build(config: DataConfig, corpus: Corpus, given: Tokenizer | None, folder: P
         counts |= _write(folder, split, part, tokenizer, corpus.tagged)
     made = sorted([*folder.glob("*.bin"), *(folder / "tokenizer").iterdir()])
     digests = {path.relative_to(folder).as_posix(): sha256(path) for path in made}
-    meta = {"config": vars(config), "dtype": dtype_of(tokenizer).name, "counts": counts, "files": digests}
+    meta = {"config": vars(config), "dtype": dtype_of(tokenizer).name, "counts": counts}
+    meta |= {"files": digests, "notes": list(corpus.notes)}
     if corpus.origin is not None:  # then the folder's name is of the request: this is of the content
         meta |= {"origin": corpus.origin, "hash": hashlib.sha256("".join(digests.values()).encode()).hexdigest()}
     for path in (*made, folder / "tokenizer"):

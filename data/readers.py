@@ -8,17 +8,13 @@ import codecs
 import csv
 import io
 import json
-import logging
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
 from typing import Any, BinaryIO
 
 from data.config import DataConfig
-from data.formats import File, NotText, complaints, not_text, open_content, utf16
+from data.formats import File, NotText, complaints, not_text, open_content
 from errors import InputError
-
-log = logging.getLogger("headcount")
 
 BLOCK = 1 << 20  # bytes read at a time
 ROWS = 100  # of a Parquet file, read at a time
@@ -58,27 +54,13 @@ def text_blocks(file: File, line_ends: str, update: Callable[[bytes], object] = 
             at += len(block)
 
 
-def read_prompt(path: Path) -> str:
-    """The text of a small file, as an editor anywhere saved it: UTF-8 or UTF-16, with \\n for every line end.
-
-    Raises InputError where it cannot be read.
-    """
-    file = File(path, str(path))
-    try:
-        with complaints(file), open(path, "rb") as stream:
-            if (head := stream.read(2)) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
-                return (head + stream.read()).decode("utf-16").replace("\r\n", "\n")
-        return "".join(text_blocks(file, "unix"))
-    except UnicodeDecodeError:
-        raise utf16(file) from None
-
-
-def texts_of_rows(rows: Iterable[Row], name: str, config: DataConfig, say: Callable[[str], object]) -> Iterator[str]:
+def texts_of_rows(rows: Iterable[Row], name: str, config: DataConfig, note: Callable[[str], object]) -> Iterator[str]:
     """The text in the column that `config` names of every row of what is called `name`; rows without one are left out.
 
-    say: called with what a user should know of the rows. Raises InputError naming the row that cannot be read.
+    note: called with what a user should know of the rows. Raises InputError naming the row that cannot be read.
     """
     n_rows = n_found = n_texts = n_skipped = 0
+    first = None
     columns: list[str] = []
     for where, row in rows:
         n_rows += 1
@@ -92,20 +74,23 @@ def texts_of_rows(rows: Iterable[Row], name: str, config: DataConfig, say: Calla
                     n_texts += 1
                     yield text
         except (ValueError, TypeError) as error:
-            n_skipped += 1
+            n_skipped, first = n_skipped + 1, first or error
             if config.bad_rows == "skip":
                 continue
             mend = "mend it, or leave such rows out with data.bad_rows: skip"
             if isinstance(error, TypeError) and not n_texts:
-                mend = "give a column of text" + (f"; the columns are {_named(columns)}" if len(columns) > 1 else "")
+                mend = "give a column of text"
+                mend += f"; the columns are {_named(columns)}" if columns != [config.column] else ""
             what = "data.path: " if row is error else f"data.column: {config.column!r} in "
             raise InputError(f"{what}{name}, {where}: {error}; {mend}") from None
         if not n_found and n_rows == 1000:
             break
     if not n_found and columns:
         raise no_column(config.column, name, columns)
+    if n_skipped and not n_texts:
+        raise InputError(f"data.path: no row of {name} can be read, as for the first of them: {first}")
     if n_skipped:
-        say(f"{name}: {n_skipped} of {n_rows} rows left out, as they cannot be read (data.bad_rows: skip)")
+        note(f"{name}: {n_skipped} of {n_rows} rows left out, as they cannot be read (data.bad_rows: skip)")
 
 
 def no_column(column: str, name: str, columns: Iterable[str], hint: str = "") -> InputError:
@@ -133,8 +118,11 @@ def _checked(text: str | None, bad_rows: str) -> str | None:
 
 
 def values_at(value: Any, path: str) -> Iterator[Any]:
-    """What is at a path such as a.b: field b of field a, of each element where a is a list; none where it is absent."""
-    if isinstance(value, list):
+    """What is at a path such as a.b: field b of field a, of each element where a is a list; none where it is absent.
+    A row that is a text is its own column "text"."""
+    if isinstance(value, str) and path == DataConfig.column:
+        yield value
+    elif isinstance(value, list):
         for item in value:
             yield from values_at(item, path)
     elif not isinstance(value, dict):
@@ -175,8 +163,7 @@ def as_text(value: Any) -> str | None:
                 return "".join(said)
             lines = [f"{name}: {text}" if name else text for name, text in zip(who, said, strict=True)]
             return "\n".join(line for line in lines if line)
-    fields = f" of {', '.join(value)}; name a field of it, a.b" if isinstance(value, dict) else ""
-    raise TypeError(f"{_kind(value)}{fields}, not text")
+    raise TypeError(f"{_kind(value)}, not text")
 
 
 def _kind(value: Any) -> str:
@@ -201,7 +188,7 @@ def _json_rows(stream: BinaryIO, file: File, column: str) -> Iterator[Row]:
             try:
                 value = json.loads(first + stream.read())
             except (ValueError, RecursionError) as error:
-                raise InputError(f"data.path: cannot read {file.name}: not JSON ({error}); mend it") from None
+                raise InputError(f"data.{file.key}: cannot read {file.name}: not JSON ({error}); mend it") from None
             yield from ((f"row {i}", row) for i, row in enumerate(value if isinstance(value, list) else [value], 1))
             return
     except RecursionError:
@@ -216,9 +203,9 @@ def _json_rows(stream: BinaryIO, file: File, column: str) -> Iterator[Row]:
         except RecursionError:
             value = ValueError("nested too deep")
         except UnicodeDecodeError as error:
-            value = ValueError(f"not UTF-8 ({error.reason} at byte {error.start})")
+            value = ValueError(f"not UTF-8 ({error.reason}); save the file as UTF-8")
         except ValueError as error:
-            value = ValueError(f"not JSON ({error.msg} at character {error.pos + 1})")
+            value = ValueError(f"not JSON ({error.msg.removesuffix(' at')} at character {error.pos + 1})")
         if isinstance(value, list):
             yield from ((f"line {n}", row) for row in value)
         else:
@@ -233,16 +220,17 @@ def _and_then(first: bytes, rest: Iterable[bytes]) -> Iterator[bytes]:
 def _csv_rows(stream: BinaryIO, file: File, column: str) -> Iterator[Row]:
     """Rows under a first line that names the columns; fields are parted by what makes `column` one of them."""
     csv.field_size_limit(sys.maxsize)
-    lines = io.TextIOWrapper(stream, encoding="utf-8-sig", newline="")
-    number = 0
+    delimiters = "\t" if file.kind == ".tsv" else ",;\t|"
+    number = 1
     try:
-        first = lines.readline()
-        for delimiter in "\t" if file.kind == ".tsv" else ",;\t|":
+        lines = (line.decode("utf-8-sig" if line.startswith(codecs.BOM_UTF8) else "utf-8") for line in stream)
+        first = next(lines, "")
+        for delimiter in delimiters:
             names = next(csv.reader([first], delimiter=delimiter), [])
             if column in names:
                 break
         else:
-            names = next(csv.reader([first], delimiter="\t" if file.kind == ".tsv" else ","), [])
+            names = next(csv.reader([first], delimiter=delimiters[0]), [])
             raise no_column(column, file.name, names, " (the first line names them)")
         reader = csv.reader(lines, delimiter=delimiter, strict=True)
         place = names.index(column)
@@ -257,10 +245,9 @@ def _csv_rows(stream: BinaryIO, file: File, column: str) -> Iterator[Row]:
                 n = f"{len(fields)} fields, where the first line names {len(names)}"
                 yield f"line {number}", ValueError(f"{n}: text with {delimiter!r} in it needs quotes around it")
     except csv.Error as error:
-        raise InputError(f"data.path: cannot read {file.name}, from line {number}: {error}; mend it") from None
+        raise InputError(f"data.{file.key}: cannot read {file.name}, from line {number}: {error}; mend it") from None
     except UnicodeDecodeError as error:
-        said = f"is not UTF-8 after line {number}: {error.reason}"
-        raise NotText(f"data.path: {file.name} {said}; save it as UTF-8") from None
+        raise NotText(f"{file} is not UTF-8: line {number} ({error.reason}); save it as UTF-8") from None
 
 
 def _parquet_rows(stream: BinaryIO, file: File, column: str) -> Iterator[Row]:
@@ -280,4 +267,4 @@ def _parquet_rows(stream: BinaryIO, file: File, column: str) -> Iterator[Row]:
                 yield f"row {n}", row
     except (pyarrow.ArrowException, OSError) as error:
         text = " ".join(str(error).split())[:200]
-        raise InputError(f"data.path: cannot read {file.name}: {text}") from None
+        raise InputError(f"data.{file.key}: cannot read {file.name}: {text}; make it again") from None

@@ -32,6 +32,7 @@ class Tales:
     tagged = True
     n_chars = None  # not known before they are told
     origin = None
+    notes = ()
 
     def chunks(self, split: str = "train") -> Iterator[Chunk]:
         """Yield every story, in order; up to KEPT_STORIES are told once and kept in memory."""
@@ -75,7 +76,7 @@ def _find(path: str, key: str) -> list[File]:
             urllib.parse.urlsplit(path)
         except ValueError as error:
             raise InputError(f"data.{key}: {path} is no address ({error}); give one, or a file") from None
-        return [File(download(path), path)]
+        return [File(download(path), path, key)]
     path = os.path.expanduser(path)
     if os.path.isdir(path):
         found = files_in(Path(path))
@@ -87,7 +88,7 @@ def _find(path: str, key: str) -> list[File]:
         found = sorted(name for name in glob.glob(path, recursive=True) if not os.path.isdir(name))
         if not found:
             raise InputError(f"data.{key}: no file matches {path}; paths start from {os.getcwd()}")
-    return [File(Path(name), str(name)) for name in found]
+    return [File(Path(name), str(name), key) for name in found]
 
 
 def _package(name: str) -> list[File]:

@@ -36,7 +36,7 @@ BOUNDS = {
     "too_long": "at most {max_length:,} values",
 }
 """What pydantic finds out of bounds, and what the value must be then."""
-NAMES = {int: "integer", float: "number", str: "text", bool: "true or false", types.NoneType: "null"}
+NAMES = {int: "an integer", float: "a number", str: "text", bool: "true or false", types.NoneType: "null"}
 RANGE = re.compile(r"(\d+):(\d+)")
 
 
@@ -108,14 +108,14 @@ def documentation(cls: type) -> dict[str, str]:
 
 
 def type_text(hint: Any) -> str:
-    """A type as a sentence names it: `integer or null`."""
+    """A type as a sentence names it: `an integer or null`."""
     origin, of = typing.get_origin(hint), typing.get_args(hint)
     if origin is Annotated:
         return type_text(of[0])
     if origin is Literal:
         return " or ".join(map(str, of))
     if origin is list:
-        return f"a list of {type_text(of[0])}s"
+        return f"a list of {type_text(of[0]).split()[-1]}s"
     return " or ".join(map(type_text, of)) if of else NAMES[hint]
 
 

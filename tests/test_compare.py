@@ -1,11 +1,14 @@
 """compare.py as a user runs it, from a run folder on disk to tables, figures, report.json and exit status."""
 
+import csv
 import json
+import math
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from compare import main
@@ -35,13 +38,41 @@ def compare(*arguments):
 def test_a_folder_gets_its_tables_figures_and_report(folder, capsys):
     assert compare(folder, "--quick") == 0
     told = capsys.readouterr().out
-    assert "H = 4 has the lowest final validation loss" in told
-    assert "H = 1 is worse by 0.1990 ± 0.0025 (p < 0.001)" in " ".join(told.split())
+    told = " ".join(told.split())
+    assert "H = 4 is better than H = 1 by 0.1990 nats per token (95 % interval 0.1965 … 0.2015, p < 0.001)" in told
     report = json.loads((folder / "report.json").read_text())
-    assert report["studies"][0]["groups"][0]["reference"] == 4
+    assert report["studies"][0]["groups"][0]["verdict"]["lowest"] == 4
     assert {"figures/loss-by-heads.svg", "figures/loss-curves.svg", "figures/training.svg"} <= set(report["figures"])
     assert "loss" in report["studies"][0]["sections"]
     assert all((folder / figure).is_file() for figure in report["figures"])
+
+
+def test_planted_effects_come_back_as_sentences(tmp_path, capsys):
+    """0.01 nats for each doubling of H at 1e-3; at 3e-3, the better rate of each H, the lowest loss is at H = 4."""
+    noise = np.random.default_rng(3).normal(0, 0.001, (4, 5))
+
+    def final(run):
+        x = math.log2(run.n_head)
+        effect = 0.5 + 0.01 * x if run.learning_rate == 1e-3 else 0.01 * (x - 2) ** 2
+        return 2 + 0.1 * run.seed + effect + float(noise[run.seed, int(x)])
+
+    path = tmp_path / "planted"
+    write_experiment(path, heads=(1, 2, 4, 8, 16), seeds=(0, 1, 2, 3), rates=(1e-3, 3e-3), final=final)
+    assert compare(path, "--quick", "--margin", "0.02") == 0
+    capsys.readouterr()
+    (study,) = json.loads((path / "report.json").read_text())["studies"]
+    (answer,) = study["answer"]
+    assert answer.startswith("At D = 128 and the learning rate that is best for each H (3e-3 for all), no trend in H")
+    assert "It bends upwards (p < 0.001): a parabola in log2 H is lowest near H = 4." in answer
+    assert "H = 4 has the lowest, 2.1" in answer
+    assert "and every other H is worse" in answer
+    assert "The same to within 0.02 nats per token: H = 1 and 16 and H = 2 and 8." in answer
+    assert "The best learning rate of every H ends the grid" in answer
+    slow = study["groups"][0]
+    assert slow["sentences"][0].startswith("At D = 128 and learning rate 1e-3, the final validation loss rises by 0.0")
+    trend, curvature = slow["verdict"]["trend"], study["tuned"][0]["verdict"]["curvature"]
+    assert trend["low"] < 0.01 < trend["high"]
+    assert curvature["low"] < 0.01 < curvature["high"]
 
 
 def test_json_is_the_report_and_nothing_else_and_out_keeps_the_folder_clean(folder, tmp_path, capsys):
@@ -49,7 +80,7 @@ def test_json_is_the_report_and_nothing_else_and_out_keeps_the_folder_clean(fold
     assert compare(folder, "--quick", "--json", "--out", tmp_path / "new" / "place", "--reference", 1) == 0
     out = capsys.readouterr().out
     assert out == (tmp_path / "new" / "place" / "report.json").read_text()
-    assert json.loads(out)["studies"][0]["groups"][0]["chosen_by_data"] is False
+    assert json.loads(out)["studies"][0]["groups"][0]["verdict"]["reference"] == 1
     assert sorted(folder.rglob("*")) == before
 
 
@@ -59,7 +90,50 @@ def test_experiments_that_cannot_be_pooled_get_figures_of_their_own(folder, tmp_
     assert "train.batch_size: 16 and 7" in " ".join(capsys.readouterr().out.split())
     names = {path.name for path in (tmp_path / "both" / "figures").glob("*.svg")}
     assert {"loss-curves.svg", "loss-curves-2.svg"} <= names
-    assert "train.batch_size: 16 and 7" in (tmp_path / "both" / "report.html").read_text()
+    page = (tmp_path / "both" / "report.html").read_text()
+    assert "train.batch_size: 16 and 7" in page
+    assert "How does it depend on the setting?" in page
+    overview = json.loads((tmp_path / "both" / "report.json").read_text())["overview"]
+    assert overview["setting"] == "batch size"
+    assert [(of["label"], round(of["trend"]["estimate"], 3)) for of in overview["studies"]] == [
+        ("16", -0.1),
+        ("7", -0.1),
+    ]
+
+
+def test_a_quick_report_replaces_an_earlier_one_whole_and_tables_become_csv(folder, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert compare(folder, "--quick", "--csv", "--out", out) == 0
+    assert "tables in tables/" in capsys.readouterr().out
+    with open(out / "tables" / "losses.csv") as file:
+        head, *rows = csv.reader(file)
+    assert head[:3] == ["H", "d_h", "runs"]
+    assert [row[0] for row in rows] == ["1", "4"]
+    assert len(rows[0]) == len(head)
+    assert all("−" not in cell for path in out.glob("tables/*.csv") for cell in path.read_text())
+    report = json.loads((out / "report.json").read_text())
+    for name in ("figures/heads-of-before.svg", "figures/mine.svg", "tables/old.csv"):
+        (out / name).write_text("")
+    report["figures"] += ["figures/heads-of-before.svg", "figures/../../outside.svg"]
+    report["tables"] += ["tables/old.csv"]
+    (out / "report.json").write_text(json.dumps(report))
+    (tmp_path / "outside.svg").write_text("")
+    assert compare(folder, "--quick", "--out", out) == 0
+    said = capsys.readouterr().out
+    left = {path.name for path in (out / "figures").iterdir()}
+    assert left == {Path(name).name for name in json.loads((out / "report.json").read_text())["figures"]} | {"mine.svg"}
+    assert f"{len(left) - 1} figures" in said  # a figure in three formats is one
+    assert not list(out.glob("tables/*"))
+    assert (tmp_path / "outside.svg").exists()
+
+
+def test_where_every_run_diverged_nothing_useless_is_advised(tmp_path, capsys):
+    for run in write_experiment(tmp_path / "x").runs:
+        write_metrics(run, [*run.metrics(), {"iter": 200, "val_loss": None, "diverged": 110}])
+    assert compare(tmp_path / "x") == 0
+    out = capsys.readouterr().out
+    assert "Every run diverged" in out
+    assert "goes on" not in out
 
 
 @pytest.mark.parametrize(
@@ -68,6 +142,7 @@ def test_experiments_that_cannot_be_pooled_get_figures_of_their_own(folder, tmp_
         (["no/such/folder"], "no/such/folder"),
         ([], "RUNS"),
         (["x", "--reference", "four"], "--reference"),
+        (["x", "--margin", "0"], "--margin"),
         (["x", "--out", __file__], "--out"),
     ],
 )
@@ -92,7 +167,7 @@ def test_what_is_missing_is_said_in_the_reports_head_and_not_guessed(tmp_path, c
     assert compare(tmp_path / "x", "--quick") == 0
     page = (tmp_path / "x" / "report.html").read_text()
     head = page[: page.index("</header>")]
-    assert f"unfinished, at iteration 200: {unfinished.name}" in head
+    assert f"unfinished, at iteration 100: {unfinished.name}" in head
     assert f"diverged at iteration 110: {diverged.name}" in head
     assert f"unfinished, at iteration 0: {unstarted.name}" in head
 

@@ -52,7 +52,7 @@ def test_any_corpus_is_trained_on_or_refused_in_words(folder, case):
     assert inputs.wrong(case, folder) is None
 
 
-USABLE = {"nul", "escape", "arabic", "emoji", "line", "text"}
+USABLE = {"escape", "arabic", "emoji", "line", "text"}
 
 
 @pytest.mark.parametrize("name", [*inputs.CORPORA, *(place for place in inputs.PLACES if "\0" not in place)])

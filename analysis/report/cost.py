@@ -9,7 +9,7 @@ from matplotlib.ticker import MaxNLocator
 
 from analysis.report.figures import COLUMN, LOSS, PAGE, curves, head_axis, panels, style
 from analysis.report.section import Picture, Section, Table
-from analysis.report.words import number
+from analysis.report.words import number, percent
 from analysis.runs import RunCurve, by_head
 from experiment.config import Config
 from model.describe import flops_per_token
@@ -62,7 +62,24 @@ def cost_section(
     )
     pictures.append(Picture("loss-by-cost", title, caption, lambda: loss_by_cost(runs, flops, costs, attention)))
     data = {"costs": costs, "machine": machine, "flops_per_iteration": flops}
-    return Section("cost", TITLE, text, pictures, [cost_table(costs, flops, heads), parameter_table(environment)], data)
+    tables = [cost_table(costs, flops, heads), parameter_table(environment)]
+    return Section("cost", TITLE, text, pictures, tables, data, answer(costs, flops, heads, attention))
+
+
+def answer(costs: Costs | None, flops: Mapping[int, float], heads: Sequence[int], attention: str) -> str:
+    """What H did to the cost, in a sentence."""
+    low, high = heads[0], heads[-1]
+    if low == high:
+        return ""
+    if not costs:
+        more = flops[high] / flops[low] - 1
+        return f"A training iteration takes {percent(more, 1)} more operations at H = {high} than at H = {low}."
+    times = [1e3 * costs[attention][str(h)]["seconds"] for h in (low, high)]
+    memory = [costs["eager"][str(h)]["peak_bytes"] / MIB for h in (low, high)]
+    return (
+        f"A training iteration of one run takes {times[0]:.1f} ms at H = {low} and {times[1]:.1f} ms at H = {high}; "
+        f"with eager attention its memory goes from {memory[0]:.0f} to {memory[1]:.0f} MiB."
+    )
 
 
 def measured_text(costs: Costs, heads: Sequence[int]) -> str:

@@ -146,10 +146,12 @@ def gradient_norms(norms: Axes, runs: Sequence[RunCurve], clip: float | None) ->
             norms.plot(run.train_iters[: len(run.grad_norm)], run.grad_norm, ":", color=RED, linewidth=0.8)
     if clip:
         norms.axhline(clip, color="0.3", linewidth=0.8, linestyle=(0, (4, 3)), label=f"clipped above {clip:g}")
-    norms.set(xlabel="iteration", ylabel="gradient norm", yscale="log")
-    norms.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    norms.yaxis.set_minor_locator(NullLocator())
-    norms.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    norms.set(xlabel="iteration", ylabel="gradient norm")
+    if math.isfinite(norms.dataLim.minposy):  # something above 0 was drawn
+        norms.set_yscale("log")
+        norms.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        norms.yaxis.set_minor_locator(NullLocator())
+        norms.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
     if norms.get_legend_handles_labels()[0]:
         norms.legend(ncols=2, handlelength=3.2)
 

@@ -53,7 +53,23 @@ def heads_section(results: Results, n_embd: int, block_size: int, title: str, wi
         pictures.append(Picture("ranks", title, caption, lambda: rank_figure(found, sizes)))
     columns = {LABELS[m]: (m, 2) for m in MEASURES} | {RANKS[r]: (r, 1) for r in RANKS}
     tables = each_head(results, "heads", columns) or [heads_table(results, n_embd)]
-    return Section("heads", HEADS, [heads_text(results, windows), *definitions()], pictures, tables, rounded(results))
+    text = [heads_text(results, windows), *definitions()]
+    return Section("heads", HEADS, text, pictures, tables, rounded(results), heads_answer(results))
+
+
+def heads_answer(results: Results) -> str:
+    """What H did to what heads do, in a sentence."""
+    low, high = min(results), max(results)
+    if low == high:
+        return ""
+    distance, entropy = (
+        [np.mean(list(over_heads(results, measure)[h].values())) for h in (low, high)]
+        for measure in ("distance", "entropy")
+    )
+    return (
+        f"A head looks {number(distance[0], 1)} tokens back on average at H = {low} and {number(distance[1], 1)} at "
+        f"H = {high}, with an entropy of {number(entropy[0], 2)} and {number(entropy[1], 2)} nats."
+    )
 
 
 def one_seed(results: Results) -> tuple[dict[int, dict], str]:

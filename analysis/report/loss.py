@@ -38,6 +38,18 @@ def loss_section(
     return Section("loss", TITLE, paragraphs(told, runs[0].learning_rate), pictures, tables, told)
 
 
+def answer(told: dict) -> str:
+    """What H did to the loss, in a sentence or two."""
+    first, verdict = told["sentences"][0], told["verdict"]
+    if not verdict or len(told["heads"]) < 2:
+        return first
+    low, high = told["heads"][0], told["heads"][-1]
+    return (
+        f"{first} It is {low['final_loss']['mean']:.4f} at H = {low['n_head']} and {high['final_loss']['mean']:.4f} "
+        f"at H = {high['n_head']}."
+    )
+
+
 def paragraphs(told: dict, rate: float) -> list[str]:
     """The answer, then what stands behind it. rate: learning rate of all runs."""
     texts, verdict = [" ".join(told["sentences"])], told["verdict"]

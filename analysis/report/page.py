@@ -12,7 +12,7 @@ import json
 import logging
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
@@ -55,10 +55,12 @@ def write_report(
     report = {
         "format": 3,
         "notes": list(notes),
-        "studies": [content(part) for part in parts],
+        "studies": [content(part) for part in parts if part.facts],
+        "overview": next((part.sections[0].data for part in parts if not part.facts), None),
         "figures": [name for name in files if name.startswith("figures/")],
         "tables": [name for name in files if name.startswith("tables/")],
     }
+    page = html(parts, notes, command, drawn)
     make_folder(out, "--out")
     before = earlier(out)
     for name in files:
@@ -66,7 +68,7 @@ def write_report(
         (out / name).parent.mkdir(exist_ok=True)
         write_bytes(out / name, files[name])
     write_json(out / "report.json", report)
-    write_text(out / "report.html", html(parts, notes, command, drawn))
+    write_text(out / "report.html", page)
     for name in before - set(files):
         (out / name).unlink(missing_ok=True)
     return report
@@ -90,6 +92,7 @@ def content(part: Part) -> dict:
         "name": part.name,
         **part.summary,
         "answer": part.answer,
+        "opening": part.opening.text if part.opening else [],
         "notes": part.notes,
         "sections": {section.id: section.data for section in part.sections if section.data},
     }
@@ -114,16 +117,16 @@ def distinct(parts: Sequence[Part]) -> list[Part]:
         count = seen[type(thing), thing.id]
         return thing if count == 1 else replace(thing, id=f"{thing.id}-{count}")
 
-    return [
-        replace(
-            part,
-            sections=[
-                replace(own(s), pictures=list(map(own, s.pictures)), tables=list(map(own, s.tables)))
-                for s in part.sections
-            ],
-        )
-        for part in parts
-    ]
+    def owned(section: Section) -> Section:
+        return replace(own(section), pictures=list(map(own, section.pictures)), tables=list(map(own, section.tables)))
+
+    return [each_section(part, owned) for part in parts]
+
+
+def each_section(part: Part, change: Callable[[Section], Section]) -> Part:
+    """The part with every section changed."""
+    opening = part.opening and change(part.opening)
+    return replace(part, opening=opening, sections=list(map(change, part.sections)))
 
 
 def draw(parts: Sequence[Part], titles: bool) -> tuple[list[Part], Drawn]:
@@ -141,14 +144,14 @@ def draw(parts: Sequence[Part], titles: bool) -> tuple[list[Part], Drawn]:
                 log.warning(text[-1])
         return replace(section, pictures=pictures, text=text)
 
-    return [replace(part, sections=list(map(drawable, part.sections))) for part in parts], drawn
+    return [each_section(part, drawable) for part in parts], drawn
 
 
 def csv_text(table: Table) -> str:
     """Minus signs that a spreadsheet reads, an empty cell for a dash."""
     text = io.StringIO()
-    plain = [["" if cell == "–" else cell.replace("−", "-") for cell in row] for row in table.rows]
-    csv.writer(text, lineterminator="\n").writerows([table.head, *plain])
+    rows = [["" if cell == "–" else cell.replace("−", "-") for cell in row] for row in [table.head, *table.rows]]
+    csv.writer(text, lineterminator="\n").writerows(rows)
     return text.getvalue()
 
 
@@ -162,7 +165,8 @@ def html(parts: Sequence[Part], notes: Sequence[str], command: str, drawn: Drawn
         lstrip_blocks=True,
     )
     environment.filters["whole"] = whole
-    captions = {picture.id: picture.caption for p in parts for section in p.sections for picture in section.pictures}
+    sections = [section for part in parts for section in (part.opening, *part.sections) if section]
+    captions = {picture.id: picture.caption for section in sections for picture in section.pictures}
     return environment.get_template("report.html.j2").render(
         parts=parts,
         notes=notes,

@@ -12,11 +12,11 @@ from pathlib import Path
 from tqdm import tqdm
 
 from analysis.measure.measurements import Measurements
-from analysis.report import cost, curves, heads, loss, relations, tuned, viewer
+from analysis.report import cost, curves, heads, loss, opening, relations, tuned, viewer
 from analysis.report.section import Part, Section, attempt
-from analysis.runs import Study
+from analysis.runs import Study, by_head
 from analysis.statistics import MARGIN
-from analysis.summary import summarize
+from analysis.summary import final_losses, summarize
 from experiment.config import Config
 from experiment.folder import Experiment
 from experiment.pretrained import Pretrained
@@ -106,10 +106,27 @@ def study_plan(
     def make() -> Part:
         size = f", {study.parameters:,} parameters whatever H" if study.parameters else ""
         shape = f"D = {study.n_embd}, {study.n_layer} layers, context {study.block_size} tokens"
-        told = facts(first.config, first.environment, summary)
+        told, found = facts(first.config, first.environment, summary), sections()
+        answer = attempt("answer", opening.TITLE, lambda: open_with(found)) if groups else []
         return Part(
-            study.name, f"{study.name}: {shape}{size}", answers(summary), told, sections(), summary["notes"], summary
+            study.name,
+            f"{study.name}: {shape}{size}",
+            answers(summary),
+            told,
+            found,
+            answer[0] if answer else None,
+            summary["notes"],
+            summary,
         )
+
+    def open_with(found: list[Section]) -> Section:
+        if summary["tuned"]:
+            row = summary["tuned"][0]
+            losses, said = opening.tuned_losses(row, groups), row["sentences"][0]
+        else:
+            row = summary["groups"][list(groups.values()).index(best)]
+            losses, said = final_losses(by_head(best)), loss.answer(row)
+        return opening.opening(said, found, losses, row["verdict"], study.title())
 
     return Plan(measurements, make)
 

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from analysis.measure.relations import PAIRS, SAMPLE_TOKENS, SAMPLES
 from analysis.report.figures import by_head_panels
 from analysis.report.section import Picture, Section, Table
-from analysis.report.words import interval, listed, number, p_only, p_text, plain, plus_minus, signed
+from analysis.report.words import interval, listed, number, p_only, p_text, percent, plain, plus_minus, signed
 from analysis.runs import RunCurve, by_head, relation_names
 from analysis.statistics import MARGIN, Pair, Verdict, compare_together, estimate, lowest
 from analysis.summary import final_losses, verdict_row
@@ -43,7 +43,7 @@ def relation_section(
     if len(heads) > 1 and reference in {None, *heads}:
         base = lowest(final_losses(heads)) if reference is None else reference
         compared = compare_together(losses, margin, reference)
-        text += [trend_text(compared), difference_text(compared, base)]
+        text += [told for told in (trend_text(compared), difference_text(compared, base)) if told]
         if any(pair.seeds for verdict in compared.values() for pair in verdict.pairs):
             pictures.append(difference_picture(losses, base, title))
         tables.append(difference_table(compared, base))
@@ -64,7 +64,20 @@ def relation_section(
             "for every run; a checker counts the places where a relation is kept or broken. Seeds are few and such "
             "counts small: intervals over seeds say how far to trust them."
         )
-    return Section("relations", TITLE, text, pictures, tables, data)
+    return Section("relations", TITLE, text, pictures, tables, data, text_answer(results))
+
+
+def text_answer(results: Results | None) -> str:
+    """What H did to the text, in a sentence: the share of relations that sampled text keeps."""
+    shares = {}
+    for h, of in (results or {}).items():
+        kept, broken = (sum(sum(found[kind].values()) for found in of.values()) for kind in ("kept", "broken"))
+        shares[h] = kept / (kept + broken) if kept + broken else None
+    low, high = min(shares, default=0), max(shares, default=0)
+    if low == high:
+        return ""
+    ends = percent(shares[low]), percent(shares[high])
+    return f"Sampled text keeps {ends[0]} of its relations at H = {low} and {ends[1]} at H = {high}."
 
 
 def loss_text(losses: Losses) -> str:

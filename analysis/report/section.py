@@ -49,6 +49,7 @@ class Section:
     pictures: list[Picture] = field(default_factory=list)
     tables: list[Table] = field(default_factory=list)
     data: dict = field(default_factory=dict)  # goes into report.json under the section's id; plain JSON values
+    answer: str = ""  # all of it in a sentence, from the lowest H to the highest, for the opening
     view: dict | None = None  # what the page's own part of this id (explorer, samples) shows
 
 
@@ -58,9 +59,10 @@ class Part:
 
     name: str
     headline: str  # what it is, for the terminal
-    answer: list[str]  # in sentences, a paragraph each
+    answer: list[str]  # in full, a paragraph for each comparison
     facts: list[tuple[str, str]]
     sections: list[Section]
+    opening: Section | None = None  # the answer in short, before everything else
     notes: list[str] = field(default_factory=list)
     summary: dict = field(default_factory=dict)  # goes into report.json
     trained: bool = True  # here, as a sweep

@@ -14,6 +14,7 @@ def report_text(parts: Sequence[Part], notes: Sequence[str], width: int) -> str:
         texts += [textwrap.fill(part.headline, width), bullets(part.notes, width)]
         texts += [brief(t, width) for section in part.sections for t in section.tables if t.brief]
         texts += [textwrap.fill(answer, width) for answer in part.answer]
+        texts += [textwrap.fill(" ".join(part.opening.text[1:]), width)] if part.opening else []
     return "\n\n".join(text for text in texts if text)
 
 

@@ -50,7 +50,7 @@ def loss_by_rate(runs: Mapping[float, Sequence[RunCurve]]) -> Figure:
         points = {rate * shift: (e.mean, e.half_width()) for rate, e in means.items()}
         look = style(index, len(heads))
         axes.plot(list(points), [mean for mean, _ in points.values()], label=f"H = {h}", **look)
-        intervals(axes, points, "", line=False, color=look["color"], marker="none")
+        intervals(axes, points, "", fmt="none", ecolor=look["color"])
     axes.set_xscale("log")
     axes.set_xticks(sorted(runs), labels=map(rate_text, sorted(runs)))
     axes.minorticks_off()

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.optimize import brentq
-from scipy.special import chdtri, ndtr, polygamma
+from scipy.special import chdtri, ndtr
 
 from analysis.statistics.contrasts import MaxT
-from analysis.statistics.variance import prior_df
+from analysis.statistics.variance import logs_of_variances, prior_df
 
 POWER = 0.8
 """The chance with which what is called enough is enough."""
@@ -33,7 +33,7 @@ class Future:
     def df(self, seeds: int) -> float:
         """Degrees of freedom of a moderated variance of a full table of so many seeds."""
         own = seeds - 1
-        prior = prior_df(np.array(self.excess), float(polygamma(1, own / 2)), self.n_heads)
+        prior = prior_df(np.array(self.excess), logs_of_variances(np.array([own]), self.n_heads)[1])
         return min(float(prior) + own, own * (self.n_heads - 1))
 
 

@@ -9,9 +9,9 @@ count, and says next to nothing with two or three seeds. The residuals of the se
 
 where the prior degrees of freedom d0 are large when the own variances of the pairs differ no more than chance makes
 them, and small when they differ more. Smyth's estimate of d0 comes from thousands of genes. Five head counts say little
-about d0, and an estimate from them is often infinite when head counts do scatter unequally; so one standard error is
-added to the variance of log variances from which d0 is taken. That is what keeps false claims rare under unequal
-scatter, and what it costs in power is in docs/statistics.md.
+about d0, and an estimate from them is often infinite when head counts do scatter unequally; so two thirds of a standard
+error are added to the variance of log variances from which d0 is taken. The share was chosen by the calibration in
+docs/statistics.md: less makes too many false claims under unequal scatter, more costs power.
 """
 
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import digamma, polygamma
 
-CAUTION = 1.0
+CAUTION = 2 / 3
 """Standard errors by which the variance of log variances is raised before d0 is taken from it."""
 SMALLEST = 1e-6
 """Own variances below this share of the pooled one are taken as this, so that a tie has a logarithm."""
@@ -81,10 +81,10 @@ def variances(
     own_df = count[tested] - 1
     floor = np.where(pooled > 0, SMALLEST * pooled, 1.0)[..., None]
     logs = np.log(np.maximum(own[..., tested], floor)) - digamma(own_df / 2) + np.log(own_df / 2)
-    chance = float(polygamma(1, own_df / 2).mean())
+    chance, error = logs_of_variances(own_df, tables.shape[-1])
     spread = logs.var(-1, ddof=1) if len(tested) > 1 else np.zeros(pooled.shape)
     excess = np.maximum(0.0, spread - chance)
-    return Variances(count, own, pooled, pooled_df, excess, prior_df(excess, chance, tables.shape[-1], caution))
+    return Variances(count, own, pooled, pooled_df, excess, prior_df(excess, error, caution))
 
 
 def residual_variance(tables: np.ndarray, blocks: bool) -> tuple[np.ndarray, int]:
@@ -106,14 +106,21 @@ def residual_variance(tables: np.ndarray, blocks: bool) -> tuple[np.ndarray, int
     return np.where(squares > rounding, squares, 0.0) / max(freedom, 1), freedom
 
 
-def prior_df(excess: np.ndarray, chance: float, columns: int, caution: float = CAUTION) -> np.ndarray:
-    """d0 from the variance of log variances: trigamma(d0 / 2) = excess, after Smyth (2004), section 6.2.
+def logs_of_variances(own_df: np.ndarray, columns: int) -> tuple[float, float]:
+    """The variance of log variances that chance alone makes, and the standard error of an estimate of it.
 
-    excess: beyond `chance`, the mean trigamma(d / 2) of the own degrees of freedom. A sample variance from n - 1
-    degrees of freedom has a standard error of sqrt(2 / (n - 1)) of itself, n being the number of columns.
+    The log of a chi² with d degrees of freedom has variance v = trigamma(d / 2), fourth cumulant polygamma(3, d / 2);
+    the variance of n such values has itself the variance 2 v² / (n - 1) + polygamma(3, d / 2) / n. n is the number of
+    columns: that many head counts scatter on their own, whatever the number of their pairs.
     """
-    raised = excess + caution * chance * (2 / (columns - 1)) ** 0.5
-    return 2 * trigamma_inverse(np.maximum(raised, 1e-7))  # 1e-7: as good as infinite
+    chance = float(polygamma(1, own_df / 2).mean())
+    fourth = float(polygamma(3, own_df / 2).mean())
+    return chance, (2 * chance**2 / (columns - 1) + fourth / columns) ** 0.5
+
+
+def prior_df(excess: np.ndarray, error: float, caution: float = CAUTION) -> np.ndarray:
+    """d0 from the variance of log variances beyond chance: trigamma(d0 / 2) = excess (Smyth 2004, section 6.2)."""
+    return 2 * trigamma_inverse(np.maximum(excess + caution * error, 1e-7))  # 1e-7: as good as infinite
 
 
 def trigamma_inverse(y: np.ndarray) -> np.ndarray:

@@ -49,15 +49,20 @@ ENVIRONMENT = {
 }
 
 
-def write_experiment(path, heads=(1, 4), seeds=(0, 1, 2), environment=(), **train):
-    """A finished experiment on disk; H = 1 ends 0.2 higher than H = 4."""
-    sweep = SweepConfig(n_head=list(heads), seed=list(seeds))
+def far_apart(run):
+    """A final loss: H = 1 ends 0.2 higher than the others."""
+    return 2 + 0.1 * run.seed + (0.2 if run.n_head == 1 else 0.001 * run.seed)
+
+
+def write_experiment(path, heads=(1, 4), seeds=(0, 1, 2), environment=(), rates=(), final=far_apart, **train):
+    """A finished experiment on disk; final: the last validation loss of a run."""
+    sweep = SweepConfig(n_head=list(heads), seed=list(seeds), learning_rate=list(rates))
     config = Config(name=path.name, sweep=sweep, train=TrainConfig(**{"max_iters": 200} | train))
     experiment = Experiment.create(path, config)
     write_checked(path / "environment.json", ENVIRONMENT | dict(environment))
     for run in experiment.runs:
         (run.path / "checkpoints" / "iter-000200").mkdir(parents=True)
-        end = 2 + 0.1 * run.seed + (0.2 if run.n_head == 1 else 0.001 * run.seed)
+        end = final(run)
         lines = [{"iter": 0, "tokens": 0, "seconds": 0.1, "val_loss": 6.2, "val_loss_by_relation": {"local": 6.0}}]
         lines.append({"iter": 10, "tokens": 10, "seconds": 1.0, "train_loss": 5.0, "grad_norm": 1.0, "lr": 1e-3})
         lines.append({**lines[1], "iter": 200, "val_loss": end, "val_loss_by_relation": {"local": end / 2}})

@@ -91,7 +91,7 @@ def test_unfinished_diverged_and_missing_runs_are_named(tmp_path):
     (missing.path / "metrics.jsonl").unlink()
     (study,), _ = collect([tmp_path / "x"])
     told = "\n".join(study.notes)
-    assert f"unfinished, at iteration 200: {unfinished.name}" in told
+    assert f"unfinished, at iteration 100: {unfinished.name}" in told
     assert f"diverged at iteration 110: {diverged.name}" in told
     assert f"unfinished, at iteration 0: {missing.name}" in told
     assert math.isnan(study.runs[1].final_loss)

@@ -8,12 +8,17 @@ from analysis.report.curves import loss_curves, training_curves
 from analysis.report.figures import by_head_panels, curves, render, style
 from analysis.report.loss import loss_by_heads
 from analysis.report.section import Picture
+from analysis.runs import by_head
+from analysis.statistics import compare
+from analysis.summary import final_losses, verdict_row
 from tests.analysis.synthetic import run, sweep
 
 
 def figures(runs):
     of = {h: {r.seed: r.final_loss for r in runs if r.n_head == h} for h in {r.n_head for r in runs}}
-    return [loss_curves(runs), training_curves(runs, 1.0), loss_by_heads(runs), by_head_panels({"a": of, "b": of})]
+    verdict = verdict_row(compare(of))
+    by_heads = loss_by_heads(runs, verdict)
+    return [loss_curves(runs), training_curves(runs, 1.0), by_heads, by_head_panels({"a": of, "b": of})]
 
 
 def test_the_same_data_give_the_same_files_at_a_papers_width():
@@ -41,7 +46,8 @@ def test_sparse_data_are_drawn(runs):
 
 
 def test_the_difference_panel_shows_the_mean_over_common_seeds():
-    figure = loss_by_heads(sweep({4: 0, 1: 0.2}))
+    runs = sweep({4: 0, 1: 0.2})
+    figure = loss_by_heads(runs, verdict_row(compare(final_losses(by_head(runs)))))
     _, panel = figure.axes
     (means,) = [c.lines[0] for c in panel.containers]
     assert list(means.get_xdata()) == [1]

@@ -6,7 +6,7 @@ import shutil
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from analysis.collect import collect
@@ -14,11 +14,13 @@ from analysis.measure.heads import MEASURES
 from analysis.report.curves import curves_section
 from analysis.report.heads import RANKS, ablation_section, heads_section, uniform
 from analysis.report.loss import loss_section
+from analysis.report.opening import opening
 from analysis.report.page import distinct, draw
 from analysis.report.parts import make_parts, study_plan
 from analysis.report.relations import relation_section
 from analysis.report.section import Part, Picture, Section, Table, attempt
-from analysis.runs import Study
+from analysis.runs import Study, by_head
+from analysis.summary import final_losses, summarize
 from errors import InputError
 from experiment.folder import Experiment
 from files import write_checked
@@ -98,7 +100,12 @@ def test_ids_occur_once_whatever_the_sections_are_called():
 
 
 number = st.one_of(st.floats(-1e6, 1e6), st.sampled_from([0.0, -0.0, 1e-300, -1e-12, 5.0]))
-quick = settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+quick = settings(
+    max_examples=8,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    phases=[Phase.explicit, Phase.generate],  # figures take seconds: what fails is shown as it was drawn
+)
 
 
 @st.composite
@@ -154,7 +161,9 @@ def runs(draw):
 def test_made_up_metrics_are_told_and_drawn_or_said_to_be_left_out(made):
     study = Study("x", ["runs/x"], 64, 2, 8, 1000, 0.5, {}, made, [])
     sections = [curves_section(study)]
-    for group in study.groups().values():
+    verdicts = [row["verdict"] for row in summarize(study)["groups"]]
+    for verdict, group in zip(verdicts, study.groups().values(), strict=True):
+        sections.append(opening("x", [], final_losses(by_head(group)), verdict, "x"))
         sections += [loss_section(study, group, "x", None), relation_section(group, None, "x")]
     for section in filter(None, sections):
         json.dumps(section.data, allow_nan=False)

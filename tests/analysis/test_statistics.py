@@ -12,7 +12,14 @@ from scipy.special import polygamma
 from analysis.statistics import compare, compare_together, estimate, lowest
 from analysis.statistics.contrasts import family, max_t
 from analysis.statistics.power import Future, chance_settled, seeds_needed, smallest_detectable
-from analysis.statistics.variance import contrast_means, prior_df, residual_variance, trigamma_inverse, variances
+from analysis.statistics.variance import (
+    contrast_means,
+    logs_of_variances,
+    prior_df,
+    residual_variance,
+    trigamma_inverse,
+    variances,
+)
 
 HEADS = (1, 2, 4, 8, 16)
 EFFECTS = np.array([0, 0.010, 0.018, 0.019, 0.028])
@@ -105,11 +112,18 @@ def test_the_prior_degrees_of_freedom_come_back_from_many_variances():
     assert float(equal.prior_df) > 30
 
 
-def test_caution_lowers_the_prior_degrees_of_freedom_by_a_standard_error():
-    chance = float(polygamma(1, 1.0))
-    assert float(prior_df(np.array(0.0), chance, 5)) == pytest.approx(2.55, abs=0.01)
+@pytest.mark.parametrize("df", [1, 2, 7])
+def test_the_variance_of_logs_and_its_error_are_what_drawing_gives(df):
+    values = np.log(np.random.default_rng(2).chisquare(df, (200_000, 5))).var(1, ddof=1)
+    chance, error = logs_of_variances(np.array([df]), 5)
+    assert (chance, error) == (pytest.approx(values.mean(), rel=0.02), pytest.approx(values.std(), rel=0.03))
+
+
+def test_caution_lowers_the_prior_degrees_of_freedom():
+    (_, few), (_, many) = (logs_of_variances(np.array([2]), columns) for columns in (5, 9))
+    assert polygamma(1, float(prior_df(np.array(0.3), few)) / 2) == pytest.approx(0.3 + 2 / 3 * few)
     assert polygamma(1, trigamma_inverse(np.array([1e-3, 0.7, 20.0]))) == pytest.approx([1e-3, 0.7, 20.0])
-    assert prior_df(np.array(1.0), chance, 5) < prior_df(np.array(0.0), chance, 5) < prior_df(np.array(0.0), chance, 9)
+    assert prior_df(np.array(1.0), few) < prior_df(np.array(0.0), few) < prior_df(np.array(0.0), many)
 
 
 def test_a_moderated_variance_lies_between_its_own_and_the_pooled_one():

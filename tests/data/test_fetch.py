@@ -11,7 +11,7 @@ import pytest
 from data import fetch
 from data.config import DataConfig, check_data
 from data.dataset import prepare
-from data.fetch import download, within
+from data.fetch import download, raw_address, within
 from data.sources import open_corpus
 from data.tokenizers import BPETokenizer
 from errors import InputError
@@ -44,6 +44,12 @@ class Files(BaseHTTPRequestHandler):
             self.send_response(302)
             self.send_header("Location", "/text.txt")
             self.end_headers()
+            return
+        elif self.path in ("/page", "/as_text"):
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html; charset=utf-8" if self.path == "/page" else "text/plain")
+            self.end_headers()
+            self.wfile.write(b"\n<!DOCTYPE html><html><body>" + body)
             return
         elif self.path not in ("/text.txt", "/short.txt"):
             self.send_error(404)
@@ -97,6 +103,24 @@ def test_redirections_and_rows(server):
     assert documents(open_corpus(text(f"{server.address}/moved.txt"))) == [TEXT]
     rows = text(f"{server.address}/rows.jsonl?download=true", column="story")
     assert documents(open_corpus(rows)) == ["one", "two"]
+
+
+@pytest.mark.parametrize("path", ["/page", "/as_text"])
+def test_a_page_about_a_text_is_not_taken_for_the_text(server, path):
+    for _ in range(2):  # a copy that is kept, too
+        with pytest.raises(InputError, match=f"data.path: .*{path} answers with a web page, .* the raw file"):
+            open_corpus(text(server.address + path))
+
+
+def test_the_address_of_the_text_itself_is_named_where_it_is_known():
+    for page, raw in {
+        "https://github.com/o/r/blob/main/a/b.txt?plain=1": "https://raw.githubusercontent.com/o/r/main/a/b.txt",
+        "https://huggingface.co/datasets/o/d/blob/main/a.txt": "https://huggingface.co/datasets/o/d/resolve/main/a.txt",
+        "https://gist.github.com/someone/0a1b": "https://gist.githubusercontent.com/someone/0a1b/raw",
+        "https://www.gutenberg.org/ebooks/1342": "https://www.gutenberg.org/cache/epub/1342/pg1342.txt",
+    }.items():
+        assert raw_address(page) == f"the text itself is at {raw}"
+    assert "raw file" in raw_address("https://example.org/a.txt")
 
 
 def test_a_transfer_that_breaks_off_leaves_nothing(server, cache):

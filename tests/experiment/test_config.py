@@ -96,7 +96,7 @@ def test_help_documents_every_key(capsys):
     text = " ".join(capsys.readouterr().out.split())
     for key in keys():
         assert f"--{key} " in text
-    assert "Width D of the residual stream, features. (integer; default: 128)" in text
+    assert "Width D of the residual stream, features. (an integer; default: 128)" in text
 
 
 def test_a_sweep_is_every_combination_ordered_by_heads(tmp_path):

@@ -1,5 +1,6 @@
 """What the programs do, from Python; and the example of docs/python.md, as it stands there."""
 
+import dataclasses
 import math
 import re
 import subprocess
@@ -9,9 +10,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from data.tokenizers import load_tokenizer
 from errors import InputError
+from experiment.texts import text_of
 from headcount import load, train
 from tests.conftest import config_yaml, small_config
+from training.run import train_experiment
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -56,6 +60,42 @@ def test_runs_print_select_and_end_as_a_table_says(trained):
     assert list(runs.select(n_head=[1, 4], seed=1, learning_rate=3e-3)) == ["h01-seed1", "h04-seed1"]
     assert [row["iter"] for row in runs.select(4, 0).metrics("train")] == [2, 4, 6, 8, 10, 12]
     assert all(row.keys() >= {"lr", "train_loss"} and "val_loss" not in row for row in runs.metrics("train"))
+
+
+def test_a_text_without_a_prompt_begins_at_a_line_where_the_corpus_is_a_file_and_at_a_document_elsewhere(
+    tmp_path, trained
+):
+    (tmp_path / "one.txt").write_text("to be or not to be\n" * 80)
+    values = {"source": "text", "path": str(tmp_path / "one.txt"), "vocab_size": 262}
+    run = load(train_experiment(small_config(data=values, max_iters=2), tmp_path / "x", "cpu").path, "cpu")["h04-seed0"]
+    assert run.tokenizer.eot is not None
+    assert run.start == run.tokenizer.encode("\n")
+    tales = load(trained.path, "cpu")["h04-seed0"]
+    assert tales.start == [tales.tokenizer.eot]
+
+
+def test_half_a_character_is_no_end_of_a_text(trained):
+    tokenizer = load_tokenizer(trained.path / "tokenizer")
+    tokens = tokenizer.encode("a café")
+    assert text_of(tokenizer, tokens) == "a café"
+    assert text_of(tokenizer, tokens[:-1]) in ("a caf", "a ca")
+    assert text_of(tokenizer, [*tokens, tokenizer.eot]) == "a café"
+    assert text_of(tokenizer, tokens, stop="ca") == "a "
+
+
+def test_a_config_of_values_trains_as_a_file_does(tmp_path):
+    values = dataclasses.asdict(small_config(max_iters=2, sweep={"n_head": [1], "seed": [0]}))
+    runs = train(values, {"sweep.n_head": (2, 4), "sweep.seed": range(2)}, tmp_path / "x", "cpu")
+    assert list(runs) == ["h02-seed0", "h02-seed1", "h04-seed0", "h04-seed1"]
+    for overrides, named in (
+        ({"train.max_iters": "2"}, "overrides: train.max_iters must be an integer, got '2'"),
+        ({"train.max_itres": 2}, "did you mean train.max_iters"),
+        ({"sweep.n_head": 4}, "sweep.n_head must be a list of integers, got 4"),
+    ):
+        with pytest.raises(InputError, match=named):
+            train(values, overrides, tmp_path / "y", "cpu")
+    with pytest.raises(InputError, match="config: model must be a mapping"):
+        train({"model": 3}, None, tmp_path / "y", "cpu")
 
 
 def test_generate_checks_its_settings_as_sample_py_does(trained):

@@ -1,0 +1,156 @@
+"""Several studies on one page: how the effect of H depends on the setting in which they differ."""
+
+from collections.abc import Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from analysis.report.figures import BLUE, panels, style
+from analysis.report.loss import ends
+from analysis.report.section import Part, Picture, Section, Table
+from analysis.report.words import listed, number, p_only, signed
+
+TITLE = "How does it depend on the setting?"
+WORDS = {
+    "model.n_embd": "D",
+    "model.block_size": "T",
+    "model.n_layer": "layers",
+    "train.max_iters": "iterations",
+    "train.batch_size": "batch size",
+    "data.source": "corpus",
+    "data.path": "corpus",
+}
+
+
+def overview(parts: Sequence[Part]) -> list[Part]:
+    """The overview of several studies as a part of its own; none where fewer than two have a verdict."""
+    shown = {part.name: verdict for part in parts if (verdict := verdict_of(part.summary))}
+    if len(shown) < 2:
+        return []
+    compared = [part for part in parts if part.name in shown]
+    name, labels = setting(compared)
+    verdicts = dict(zip(labels, shown.values(), strict=True))
+    section = Section("overview", TITLE, [method(name)], pictures(name, verdicts), [table(name, verdicts)])
+    section.data.update({"setting": name, "studies": [{"label": label} | row for label, row in verdicts.items()]})
+    return [
+        Part(
+            "Overview",
+            "How the effect of H depends on what the studies differ in",
+            [sentence(name, verdicts)],
+            [],
+            [section],
+        )
+    ]
+
+
+def verdict_of(summary: dict) -> dict | None:
+    """The comparison of a study that counts: each H at its own learning rate where rates were swept, else the setting
+    with the lowest loss."""
+    if not summary["groups"]:
+        return None
+    if summary["tuned"]:
+        verdict = summary["tuned"][0]["verdict"]
+    else:
+        best = min(summary["groups"], key=lambda row: min(head["final_loss"]["mean"] for head in row["heads"]))
+        verdict = best["verdict"]
+    return verdict if verdict and verdict["trend"] and verdict["trend"]["estimate"] is not None else None
+
+
+def setting(parts: Sequence[Part]) -> tuple[str, list[str]]:
+    """What the studies differ in, in a word, and each study's value of it; their names where it is more than one thing.
+
+    A corpus that differs has another checksum, whatever key makes it differ.
+    """
+    held = [part.summary["settings"] for part in parts]
+    keys = sorted({key for of in held for key in of})
+    differ = [key for key in keys if any(of.get(key) != held[0].get(key) for of in held)]
+    keys = [key for key in differ if key != "data_hash"] or differ
+    labels = [str(of.get(keys[0])) for of in held] if len(keys) == 1 else []
+    if len(set(labels)) < len(parts) or keys == ["data_hash"]:
+        return "study", [part.name for part in parts]
+    return WORDS.get(keys[0], keys[0]), labels
+
+
+def sentence(name: str, verdicts: dict[str, dict]) -> str:
+    """The trend of each study."""
+    told = []
+    for label, verdict in verdicts.items():
+        trend = verdict["trend"]
+        sure = "" if trend["sure"] else ", not sure"
+        told.append(f"{signed(trend['estimate'])} at {place(name, label)} (95 % interval {ends(trend)}{sure})")
+    return f"For each doubling of H the final validation loss changes by {listed(told)} nats per token."
+
+
+def place(name: str, label: str) -> str:
+    return label if name == "study" else f"{name} = {label}"
+
+
+def method(name: str) -> str:
+    by = "the studies" if name == "study" else name
+    return (
+        f"Each study is compared within itself, seeds paired, with intervals that hold at once for its own questions "
+        f"with 95 %. How they change with {by} is a description: no test is made between studies."
+    )
+
+
+def pictures(name: str, verdicts: dict[str, dict]) -> list[Picture]:
+    caption = (
+        "Left: loss − loss at the smallest H that every study has, within seeds, with simultaneous 95 % intervals. "
+        "Right: the trend, nats per token for each doubling of H; filled where it is sure."
+    )
+    return [Picture("overview", "", caption, lambda: draw(name, verdicts))]
+
+
+def draw(name: str, verdicts: dict[str, dict]) -> Figure:
+    """The effect of H against the setting, and the trends as a forest plot."""
+    figure, (left, right) = panels(2, 2, max(2.4, 0.6 + 0.25 * len(verdicts)))
+    effects(left, verdicts)
+    left.set(xlabel=name, ylabel="loss − loss at the smallest H\n(nats per token)")
+    for row, verdict in enumerate(verdicts.values()):
+        trend = verdict["trend"]
+        low, high = (trend[end] if trend[end] is not None else trend["estimate"] for end in ("low", "high"))
+        error = [[trend["estimate"] - low], [high - trend["estimate"]]]
+        face = BLUE if trend["sure"] else "white"
+        right.errorbar(trend["estimate"], row, xerr=error, fmt="s", color=BLUE, markerfacecolor=face, capsize=2.5)
+    right.axvline(0, color="0.3", linewidth=0.8)
+    right.set_yticks(range(len(verdicts)), list(verdicts))
+    right.xaxis.set_major_locator(MaxNLocator(4))
+    right.set(ylim=(len(verdicts) - 0.5, -0.5), xlabel="nats per token for each doubling of H", ylabel=name)
+    return figure
+
+
+def effects(axes: Axes, verdicts: dict[str, dict]) -> None:
+    """A line for each H that is compared with the smallest one, over the studies."""
+    found: dict[int, dict[int, tuple[float, float]]] = {}
+    heads = [{h for pair in v["pairs"] for h in (pair["n_head"], pair["reference"])} for v in verdicts.values()]
+    base = min(set.intersection(*heads), default=None)
+    for index, verdict in enumerate(verdicts.values()):
+        for pair in verdict["pairs"]:
+            if base in (pair["n_head"], pair["reference"]) and pair["estimate"] is not None:
+                sign, other = (1, pair["n_head"]) if pair["reference"] == base else (-1, pair["reference"])
+                half = (pair["high"] - pair["low"]) / 2 if pair["low"] is not None else 0.0
+                found.setdefault(other, {})[index] = (sign * pair["estimate"], half)
+    for row, (h, points) in enumerate(sorted(found.items())):
+        shift = 0.08 * (row - (len(found) - 1) / 2)  # bars beside each other
+        x, values = [index + shift for index in points], list(zip(*points.values(), strict=True))
+        looks = style(row, len(found)) | {"elinewidth": 0.8, "capsize": 1.5}
+        axes.errorbar(x, values[0], values[1], label=f"H = {h}", **looks)
+    axes.axhline(0, color="0.3", linewidth=0.8)
+    axes.set_xticks(range(len(verdicts)), list(verdicts))
+    if found:
+        axes.legend()
+
+
+def table(name: str, verdicts: dict[str, dict]) -> Table:
+    """A row a study: its trend, and the head counts that can be the best."""
+    rows = []
+    for label, verdict in verdicts.items():
+        trend = verdict["trend"]
+        open_ = [str(h) for h in verdict["best"] if h != verdict["lowest"]]
+        row = [label, signed(trend["estimate"]), ends(trend), p_only(trend["p"]), str(verdict["lowest"])]
+        rows.append([*row, ", ".join(open_) or "none", number(verdict["standard_deviation"]), str(verdict["seeds"])])
+    head = [name, "for each doubling of H", "95 % CI", "p", "best H", "not excluded as the best"]
+    brief = head.copy()
+    caption = "The effect of H on the final validation loss (nats per token), a row a study."
+    return Table("overview", caption, [*head, "standard deviation within a seed", "seeds"], rows, brief)
