@@ -97,7 +97,7 @@ def loss_curves(runs: Sequence[RunCurve]) -> Figure:
             smoothed = smooth(train_iters[later], train.mean(0)[later])
             whole.plot(*smoothed, color=looks["color"], linewidth=0.6, alpha=0.6)
         labels[n_head] = (iters[-1], mean[-1], looks["color"])
-        shown += mean[start:].tolist()
+        shown += [loss for loss in mean[start:].tolist() if math.isfinite(loss)]
     limits = whole.get_ylim() if heads else None
     mark_left_out(whole, [run for run in runs if run.left_out()], limits)
     whole.set(xlabel="iteration", ylabel="loss (nats per token)")
@@ -107,6 +107,8 @@ def loss_curves(runs: Sequence[RunCurve]) -> Figure:
         whole.legend(handlelength=3.2)
     for end in ends:
         end.set(xlabel="iteration", ylabel=LOSS)
+        if not shown:
+            continue  # no loss of the later measurements was finite
         margin = 0.08 * (max(shown) - min(shown) or 1)
         end.set_ylim(min(shown) - margin, max(shown) + margin)
         label_ends(end, labels)

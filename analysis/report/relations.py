@@ -44,8 +44,7 @@ def relation_section(
         base = lowest(final_losses(heads)) if reference is None else reference
         compared = compare_together(losses, margin, reference)
         text += [told for told in (trend_text(compared), difference_text(compared, base)) if told]
-        if any(pair.seeds for verdict in compared.values() for pair in verdict.pairs):
-            pictures.append(difference_picture(losses, base, title))
+        pictures += difference_picture(losses, base, title)
         tables.append(difference_table(compared, base))
         data |= {"verdicts": {name: verdict_row(verdict) for name, verdict in compared.items()}}
     if results:
@@ -128,13 +127,14 @@ def difference_text(compared: Mapping[str, Verdict], base: int) -> str:
     )
 
 
-def difference_picture(losses: Losses, base: int, title: str) -> Picture:
-    """Differences to the reference within each seed, a panel a relation."""
+def difference_picture(losses: Losses, base: int, title: str) -> list[Picture]:
+    """Differences to the reference within each seed, a panel a relation; none where no seed has both."""
     shown = {}
     for name, of_heads in losses.items():
         at_base = of_heads[base]
         within = {h: {s: of[s] - at_base[s] for s in of if s in at_base} for h, of in of_heads.items() if h != base}
-        shown[plain(name)] = {h: of for h, of in within.items() if of}
+        if any(within.values()):
+            shown[plain(name)] = {h: of for h, of in within.items() if of}
     caption = (
         f"Loss − loss at H = {base} (nats per token) within each seed, by relation; above 0 is worse. Each interval is "
         "of its pair alone; what the tests say of all together is in the text and the table. Scales differ."
@@ -143,7 +143,7 @@ def difference_picture(losses: Losses, base: int, title: str) -> Picture:
     def draw() -> Figure:
         return by_head_panels(shown, 2, dict.fromkeys(shown, 0.0), f"as H = {base}")
 
-    return Picture("relation-differences", title, caption, draw)
+    return [Picture("relation-differences", title, caption, draw)] if shown else []
 
 
 def difference_table(compared: Mapping[str, Verdict], base: int) -> Table:
