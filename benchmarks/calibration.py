@@ -107,7 +107,11 @@ def paired(tables: np.ndarray, asked: Family) -> np.ndarray:
     """A t-test on the values of the seeds for each question alone, corrected by Holm."""
     mean, own, count = contrast_means(tables, asked.weights)
     with np.errstate(divide="ignore"):  # resampled values can be all the same
-        p = 2 * stdtr(count - 1, -np.abs(mean) / (own / count) ** 0.5)
+        return holm(2 * stdtr(count - 1, -np.abs(mean) / (own / count) ** 0.5))
+
+
+def holm(p: np.ndarray) -> np.ndarray:
+    """Which of the p (n, c) of each row are claims at the level, corrected by Holm."""
     order = p.argsort(1)
     stepped = np.maximum.accumulate(np.take_along_axis(p, order, 1) * np.arange(p.shape[1], 0, -1), 1)
     adjusted = np.empty_like(p)

@@ -13,6 +13,8 @@ if "PYTEST_XDIST_WORKER" not in os.environ:  # workers share the one of the proc
     os.environ["HEADCOUNT_CACHE"] = tempfile.mkdtemp(prefix="headcount-test-cache-")
 torch.set_num_threads(1)
 
+from analysis.measure import cost, relations  # noqa: E402
+from analysis.report import figures  # noqa: E402
 from data.config import DataConfig  # noqa: E402
 from experiment.config import Config, SweepConfig, TrainConfig  # noqa: E402
 from experiment.folder import Experiment  # noqa: E402
@@ -49,6 +51,17 @@ def messages(caplog) -> None:
     caplog.set_level(logging.INFO, "headcount")
     yield
     logging.getLogger("headcount").handlers.clear()
+
+
+@pytest.fixture(autouse=True)
+def cheap_reports(monkeypatch) -> None:
+    """Figures of a report are drawn for the screen, costs measured once: tests look at what is there, not how fine."""
+    monkeypatch.delitem(figures.FORMATS, "pdf")
+    monkeypatch.setitem(figures.STYLE, "savefig.dpi", 50)
+    monkeypatch.setattr(cost, "ROUNDS", 1)
+    monkeypatch.setattr(cost, "SECONDS", 0)
+    monkeypatch.setattr(relations, "PAIRS", 8)
+    monkeypatch.setattr(relations, "SAMPLE_TOKENS", 40)
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from analysis.report.curves import loss_curves, training_curves
-from analysis.report.figures import by_head_panels, curves, render, style
+from analysis.report.figures import FORMATS, STYLE, by_head_panels, curves, render, style
 from analysis.report.loss import loss_by_heads
 from analysis.report.section import Picture
 from analysis.runs import by_head
@@ -21,7 +21,9 @@ def figures(runs):
     return [loss_curves(runs), training_curves(runs, 1.0), by_heads, by_head_panels({"a": of, "b": of})]
 
 
-def test_the_same_data_give_the_same_files_at_a_papers_width():
+def test_the_same_data_give_the_same_files_at_a_papers_width(monkeypatch):
+    monkeypatch.setitem(FORMATS, "pdf", {"CreationDate": None})
+    monkeypatch.setitem(STYLE, "savefig.dpi", 300)
     for number in (1, 2):
         picture = Picture("x", "a title", "", lambda number=number: figures(sweep({1: 0.2, 4: 0}))[number])
         first, again = render(picture), render(picture)

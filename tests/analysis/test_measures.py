@@ -24,18 +24,6 @@ from model.config import ModelConfig
 from model.gpt import GPT
 
 
-@pytest.fixture(autouse=True)
-def brief(monkeypatch):
-    """As little of each measurement as shows that it is made."""
-    for name, value in {
-        "relations.PAIRS": 8,
-        "relations.SAMPLE_TOKENS": 40,
-        "cost.ROUNDS": 1,
-        "cost.SECONDS": 0,
-    }.items():
-        monkeypatch.setattr(f"analysis.measure.{name}", value)
-
-
 @pytest.fixture
 def folder(trained, tmp_path):
     return shutil.copytree(trained.path, tmp_path / "small")

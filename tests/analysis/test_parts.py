@@ -27,14 +27,6 @@ from files import write_checked
 from tests.analysis.synthetic import run
 
 
-@pytest.fixture(autouse=True)
-def brief(monkeypatch):
-    """As little of each measurement as shows that it is made."""
-    values = {"relations.PAIRS": 8, "relations.SAMPLE_TOKENS": 40, "cost.ROUNDS": 1, "cost.SECONDS": 0}
-    for name, value in values.items():
-        monkeypatch.setattr(f"analysis.measure.{name}", value)
-
-
 @pytest.fixture(scope="module")
 def folder(trained, tmp_path_factory):
     return shutil.copytree(trained.path, tmp_path_factory.mktemp("measured") / "small")
