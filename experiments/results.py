@@ -1,0 +1,168 @@
+"""The results page, made again: train every study of the map, compare them, put the numbers on docs/results.md.
+
+    python -m experiments.results [--reduced] [--only centre tales] [--shakespeare FILE] [--device cpu] [--out results]
+                                  [--page docs/results.md]
+
+A study is a config and what is changed in it; each H is compared at its own best of three learning rates, with seeds
+added until all pairs are settled to within 0.01 nats or there are twelve. --reduced has the same signs in an hour on
+two CPU cores: fewer head counts, seeds and steps, no growing, and the studies that are cheap. A command that was killed
+goes on where it stood. --page writes between the markers of the page; every number there is read from a report.json.
+"""
+
+import argparse
+import json
+import re
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from machine import device_name, pick_device
+
+ROOT = Path(__file__).parent.parent
+CENTRE = "experiments/centre.yaml"
+PYTHON = {"data.source": "package", "data.path": "torch", "data.tokenizer": "bpe", "data.vocab_size": 1024}
+TALES = {"data.source": "tales", "data.path": "null", "data.tokenizer": "bpe", "data.vocab_size": 1024}
+REDUCED = {"sweep.n_head": "1,4,16", "sweep.seed": "0,1,2", "train.max_iters": 300, "train.warmup_iters": 30}
+REDUCED |= {"train.eval_interval": 300, "train.checkpoint_interval": 300}
+SHORT = {"train.max_iters": 30, "train.warmup_iters": 3, "train.eval_interval": 30, "train.checkpoint_interval": 30}
+
+
+@dataclass(frozen=True)
+class Study:
+    """One experiment of the map."""
+
+    changes: dict[str, object] = field(default_factory=dict)  # of the config
+    config: str = CENTRE
+    cheap: bool = True  # whether the reduced version has it
+    reduced: dict[str, object] = field(default_factory=lambda: REDUCED)
+    networks: bool = False  # whether heads are looked into, too
+
+
+STUDIES = {
+    "centre": Study(networks=True),
+    "width-32": Study({"model.n_embd": 32}),
+    "width-64": Study({"model.n_embd": 64}),
+    "width-256": Study({"model.n_embd": 256}, cheap=False),
+    "context-32": Study({"model.block_size": 32, "train.batch_size": 32}),
+    "context-512": Study({"model.block_size": 512, "train.batch_size": 2}, cheap=False),
+    "layers-1": Study({"model.n_layer": 1}),
+    "layers-4": Study({"model.n_layer": 4}, cheap=False),
+    "short": Study({"train.max_iters": 200, "train.warmup_iters": 20}, reduced=REDUCED | SHORT),
+    "narrow-context-512": Study({"model.n_embd": 32, "model.block_size": 512, "train.batch_size": 2}, cheap=False),
+    "python": Study(PYTHON),
+    "tales": Study(TALES),
+    "tales-learned": Study(
+        {"sweep.learning_rate": "1e-3,3e-3,1e-2"},
+        config="configs/tales.yaml",
+        reduced={"sweep.n_head": "1,4,16", "sweep.seed": "0,1", "sweep.learning_rate": "3e-3"},
+        networks=True,
+    ),
+}
+"""Lines through the centre: width, context, layers, length of training, corpus; and corners where they disagree."""
+
+
+def main() -> None:
+    options = arguments()
+    chosen = options.only or [name for name, study in STUDIES.items() if study.cheap or not options.reduced]
+    began = time.monotonic()
+    for name in chosen:
+        print(f"\n== {name}", flush=True)
+        train(name, options)
+    for name in chosen:
+        if STUDIES[name].networks:
+            run("compare.py", folder(name, options), "--device", options.device)
+    report = Path(options.out) / "map"
+    run("compare.py", *(folder(name, options) for name in chosen), "--quick", "--out", report)
+    if options.page:
+        hours = (time.monotonic() - began) / 3600
+        write_page(Path(options.page), chosen, report, options, hours)
+
+
+def folder(name: str, options: argparse.Namespace) -> Path:
+    return Path(options.out) / name
+
+
+def train(name: str, options: argparse.Namespace) -> None:
+    """Train a study to its end, in its folder."""
+    study = STUDIES[name]
+    changes = study.changes | (study.reduced if options.reduced else {})
+    if study.config == CENTRE and options.shakespeare and "data.source" not in changes:
+        changes = changes | {"data.path": Path(options.shakespeare).resolve()}
+    settle = [] if options.reduced else ["--settle", "0.01", "--max_seeds", "12"]
+    where = ["--out_dir", folder(name, options), "--device", options.device]
+    run(
+        "train.py", ROOT / study.config, *(f"--{k}={v}" for k, v in ({"name": name} | changes).items()), *settle, *where
+    )
+
+
+def run(program: str, *argv: object) -> None:
+    """One of the three programs, shown as it works. Ends this one where it fails."""
+    done = subprocess.run([sys.executable, str(ROOT / program), *map(str, argv)], check=False)
+    if done.returncode:
+        sys.exit(done.returncode)
+
+
+def write_page(page: Path, chosen: list[str], report: Path, options: argparse.Namespace, hours: float) -> None:
+    """Put the map, what each study says and the machine between the markers of the page."""
+    found = read(report)
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True
+    ).stdout.strip()
+    parts = {
+        "map": markdown(*map_table(found["overview"]["studies"])),
+        "studies": "\n".join(f"- **{name}**: {' '.join(study['answer'])}" for name, study in named(found)),
+        "machine": f"{device_name(pick_device(options.device))}, commit {commit}, {hours:.1f} hours, "
+        + ("the reduced version." if options.reduced else "the whole version."),
+    }
+    for name in chosen:
+        if STUDIES[name].networks:
+            (study,) = read(folder(name, options))["studies"]
+            parts[name] = "\n\n".join(study["opening"])
+    text = page.read_text(encoding="utf-8")
+    for name, part in parts.items():
+        marked = re.compile(rf"(<!-- {name} -->\n).*?(<!-- end of {name} -->)", re.DOTALL)
+        text = marked.sub(lambda m, part=part: f"{m[1]}\n{part}\n\n{m[2]}", text)
+    page.write_text(text, encoding="utf-8")
+    (page.parent / "map.svg").write_bytes((report / "figures" / "overview.svg").read_bytes())
+
+
+def read(report: Path) -> dict:
+    return json.loads((report / "report.json").read_text(encoding="utf-8"))
+
+
+def named(found: dict) -> list[tuple[str, dict]]:
+    return [(study["name"], study) for study in found["studies"]]
+
+
+def map_table(rows: list[dict]) -> tuple[list[str], list[list[str]]]:
+    """Head and rows: each study's trend, and the head counts that can be the best."""
+    head = ["study", "nats for each doubling of H", "95 % CI", "p", "lowest at", "can be the best", "seeds"]
+    lines = []
+    for row in rows:
+        trend = row["trend"]
+        ends = f"{trend['low']:+.4f} … {trend['high']:+.4f}" if trend["low"] is not None else "–"
+        p = "–" if trend["p"] is None else "< 0.001" if trend["p"] < 0.001 else f"{trend['p']:.3f}"
+        best = ", ".join(map(str, row["best"]))
+        lines.append([row["label"], f"{trend['estimate']:+.4f}", ends, p, f"H = {row['lowest']}", best, row["seeds"]])
+    return head, [[str(cell).replace("-0.", "−0.") for cell in line] for line in lines]
+
+
+def markdown(head: list[str], rows: list[list[str]]) -> str:
+    return "\n".join("| " + " | ".join(line) + " |" for line in [head, ["---"] * len(head), *rows])
+
+
+def arguments() -> argparse.Namespace:
+    result = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    result.add_argument("--reduced", action="store_true", help="the version of an hour")
+    result.add_argument("--only", nargs="+", choices=STUDIES, metavar="STUDY", help=f"of {', '.join(STUDIES)}")
+    result.add_argument("--shakespeare", metavar="FILE", help="a copy of tiny Shakespeare, where there is no network")
+    result.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
+    result.add_argument("--out", default="results", help="the folder of all run folders (default: results)")
+    result.add_argument("--page", metavar="FILE", help="the page to write, such as docs/results.md")
+    return result.parse_args()
+
+
+if __name__ == "__main__":
+    main()
