@@ -21,9 +21,6 @@ EPILOG = (
     "Exit status: 0 done, 1 failed while working, 2 bad usage or input."
 )
 
-SCORED = 64
-"""Texts of each run that are measured and not shown."""
-
 log = logging.getLogger("headcount")
 
 
@@ -47,9 +44,9 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--num_scored",
         metavar="N",
-        help="more texts of each run, all seeds, that are not shown: on tales the share of relations kept, by H, with "
-        "intervals; on any corpus how varied they are and how likely other head counts find them; 0: none (default: "
-        "64; of a GPT-2 that was not trained here 0)",
+        help="more texts of each H, over all seeds, that are not shown: on tales the share of relations kept, by H, "
+        "with intervals; on any corpus how varied they are and how likely other head counts find them; 0: none "
+        "(default: 64; of a GPT-2 that was not trained here 0)",
     )
     p.add_argument(
         "--score",
@@ -62,7 +59,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str]) -> None:
-    from experiment.sampling import Sampling
+    from experiment.sampling import SCORED, Sampling
     from experiment.values import Count, NotNegativeCount, Positive, join_lists, typed
 
     args = parser().parse_args(join_lists(argv, {"--n_head"}))

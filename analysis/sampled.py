@@ -2,7 +2,7 @@
 and as tables. sample.py prints it and the report shows the same."""
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from statistics import fmean
 
 from scipy.stats import binomtest
@@ -65,10 +65,10 @@ def summarize_texts(measured: Sequence[dict]) -> dict:
     }
 
 
-def _mean(tables: Sequence[dict[int, float]]) -> dict[int, float]:
+def _mean(tables: Sequence[dict[str, float]]) -> dict[int, float]:
     """Of {n_head: value}, one a seed: the mean of each head count's values."""
-    heads = sorted({h for of in tables for h in of})
-    return {h: fmean(of[h] for of in tables if h in of) for h in heads}
+    heads = sorted({int(h) for of in tables for h in of})
+    return {h: fmean(of[str(h)] for of in tables if str(h) in of) for h in heads}
 
 
 def _interval(values: list[float], name: str, runs: list[dict]) -> dict:
@@ -85,39 +85,35 @@ def _interval(values: list[float], name: str, runs: list[dict]) -> dict:
     return {"mean": of.mean, "low": low, "high": high}
 
 
-def texts_report(summary: dict, width: int) -> str:
-    """The summary for a terminal."""
+def tables(summary: dict) -> Iterator[tuple[str, str, list[str], list[list[str]]]]:
+    """The summary as (id, title, head, rows): shares of relations kept, n-grams, and who finds whose texts likely."""
     by_head, seeds = summary["by_head"], summary["seeds"]
     others = [name for name in by_head if name.startswith(("distinct-", "repetition-"))]
-    relations = [name for name in by_head if name not in others]
     over = f"over {seeds} seeds" if seeds > 1 else "for these texts of one run each"
-    parts = []
-    for title, names in (
-        (f"share of relations kept (95 % interval {over})", relations),
-        (f"different n-grams of words, and those that a text repeats (95 % interval {over})", others),
+    for id, title, names in (
+        ("texts-relations", "share of relations kept", [name for name in by_head if name not in others]),
+        ("texts-words", "different n-grams of words, and those that a text repeats", others),
     ):
         if names:
             heads = sorted({h for name in names for h in by_head[name]})
             rows = [[str(h), *(_cell(by_head[name].get(h)) for name in names)] for h in heads]
-            parts.append(
-                textwrap.fill(title, width) + "\n" + table(["H", *(n.replace("_", "-") for n in names)], rows, width)
-            )
+            yield id, f"{title} (95 % interval {over})", ["H", *(n.replace("_", "-") for n in names)], rows
     read = summary["log_likelihood"]
     if len(read) > 1:
-        rows = [
-            [f"H={writer}", *(f"{of[reader]:.3f}" if reader in of else "-" for reader in read)]
-            for writer, of in read.items()
-        ]
-        title = "log-likelihood of each H's texts under the networks of each H, nats a token"
-        parts.append(
-            textwrap.fill(title, width) + "\n" + table(["texts of", *(f"H={reader}" for reader in read)], rows, width)
+        head = ["texts of", *(f"H={reader}" for reader in read)]
+        rows = [[f"H={w}", *(f"{of[r]:.3f}" if r in of else "-" for r in read)] for w, of in read.items()]
+        yield (
+            "texts-likelihood",
+            "log-likelihood of each H's texts under the networks of each H, nats a token",
+            head,
+            rows,
         )
-    parts.append(textwrap.fill(told(summary), width))
-    return "\n\n".join(parts)
 
 
-def _titled(title: str, head: list[str], rows: list[list[str]], width: int) -> str:
-    return f"{textwrap.fill(title, width)}\n{table(head, rows, width)}"
+def texts_report(summary: dict, width: int) -> str:
+    """The summary for a terminal."""
+    parts = [f"{textwrap.fill(title, width)}\n{table(head, rows, width)}" for _, title, head, rows in tables(summary)]
+    return "\n\n".join([*parts, textwrap.fill(told(summary), width)])
 
 
 def told(summary: dict) -> str:

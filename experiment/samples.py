@@ -1,13 +1,12 @@
-"""Sampled text of all head counts: drawn at once from one stack, laid side by side, its relations counted."""
+"""Sampled text of all head counts: drawn at once from one stack, laid side by side."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
-from data.tales import Check, check
 from experiment.loaded import LoadedRun, Runs
 from experiment.sampling import Sampling
 from experiment.texts import continuations, prompt_tokens, text_of
-from terminal import side_by_side, table
+from terminal import side_by_side
 
 
 @dataclass
@@ -18,8 +17,6 @@ class Samples:
     runs: list[LoadedRun]
     texts: list[list[str]]
     """texts[r][i]: sample i of run r."""
-    relations: list[Check] | None
-    """For tales: relations kept and broken in all samples of a run."""
     sampling: Sampling
 
     @classmethod
@@ -35,19 +32,15 @@ class Samples:
         tokens = prompt_tokens(tokenizer, prompt, loaded[0].start)
         drawn = continuations(runs.stack(), tokenizer, tokens, sampling, progress)
         texts = [[text_of(tokenizer, sample, sampling.stop) for sample in run] for run in drawn]
-        tales = runs.experiment is not None and runs.experiment.config.data.source == "tales"
-        relations = [_add(check(prompt + text) for text in of_run) for of_run in texts] if tales else None
-        return cls(prompt, loaded, texts, relations, sampling)
+        return cls(prompt, loaded, texts, sampling)
 
     def as_dict(self) -> dict:
-        """Plain values: prompt, settings, and for each run what sets it apart, its texts and relations."""
-        relations = self.relations or [None] * len(self.runs)
+        """Plain values: prompt, settings, and for each run what sets it apart and its texts."""
         return {
             "prompt": self.prompt,
             "settings": asdict(self.sampling),
             "runs": [
-                {"name": run.name, **run.axes, "texts": texts, "relations": found and asdict(found)}
-                for run, texts, found in zip(self.runs, self.texts, relations, strict=True)
+                {"name": run.name, **run.axes, "texts": texts} for run, texts in zip(self.runs, self.texts, strict=True)
             ],
         }
 
@@ -60,21 +53,4 @@ def page(samples: Samples, width: int) -> str:
         if len(samples.texts[0]) > 1:
             parts.append(f"── sample {i + 1} ".ljust(width, "─"))
         parts.append(side_by_side(titles, [samples.prompt + of_run[i] for of_run in samples.texts], width))
-    if samples.relations:
-        names = list(samples.relations[0].kept)
-        rows = [
-            [str(run.n_head), *(f"{found.kept[n]}/{found.broken[n]}" for n in names)]
-            for run, found in zip(samples.runs, samples.relations, strict=True)
-        ]
-        parts.append("relations kept / broken, all samples of an H:")
-        parts.append(table(["H", *(name.replace("_", "-") for name in names)], rows, width))
     return "\n".join(parts)
-
-
-def _add(checks: Iterable[Check]) -> Check:
-    """The sum of several checks."""
-    checks = list(checks)
-    kept, broken = (
-        {r: sum(getattr(c, kind)[r] for c in checks) for r in checks[0].kept} for kind in ("kept", "broken")
-    )
-    return Check(kept, broken)

@@ -9,6 +9,9 @@ from pydantic import Field
 
 from experiment.values import Count, NotNegative, typed
 
+SCORED = 64
+"""Texts of each H, over all its seeds, that are measured and not shown."""
+
 
 @dataclass(frozen=True)
 class Sampling:

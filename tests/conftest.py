@@ -13,7 +13,7 @@ if "PYTEST_XDIST_WORKER" not in os.environ:  # workers share the one of the proc
     os.environ["HEADCOUNT_CACHE"] = tempfile.mkdtemp(prefix="headcount-test-cache-")
 torch.set_num_threads(1)
 
-from analysis.measure import cost, relations  # noqa: E402
+from analysis.measure import cost, measurements, relations  # noqa: E402
 from analysis.report import figures  # noqa: E402
 from data.config import DataConfig  # noqa: E402
 from experiment.config import Config, SweepConfig, TrainConfig  # noqa: E402
@@ -61,7 +61,7 @@ def cheap_reports(monkeypatch) -> None:
     monkeypatch.setattr(cost, "ROUNDS", 1)
     monkeypatch.setattr(cost, "SECONDS", 0)
     monkeypatch.setattr(relations, "PAIRS", 8)
-    monkeypatch.setattr(relations, "SAMPLE_TOKENS", 40)
+    monkeypatch.setattr(measurements, "SCORED", 4)
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,7 @@ FLOORS = [
     {"training"},
     {"analysis"},
     {"headcount", "train", "sample", "compare"},
-    {"benchmarks"},
+    {"benchmarks", "experiments"},
 ]
 """From the ground up: a file imports from its own room and from floors below it."""
 LEVEL = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}

@@ -50,7 +50,7 @@ def test_train_sample_compare_in_a_row(tmp_path, config_file):
     assert sampled.returncode == 0, sampled.stderr
     assert "H = 1" in sampled.stdout
     assert "H = 4" in sampled.stdout
-    assert "relations kept / broken" in sampled.stdout
+    assert "share of relations kept" in " ".join(sampled.stdout.split())
     assert sampled.stdout.count("Once upon a") == 2
 
     compared = program("compare.py", folder)
@@ -85,7 +85,6 @@ def test_samples_are_the_same_each_time_and_json_holds_them_all(capsys, trained)
     result = json.loads(out)
     assert [run["n_head"] for run in result["runs"]] == [1, 4]
     assert all(len(run["texts"]) == 2 and any(run["texts"]) for run in result["runs"])
-    assert set(result["runs"][0]["relations"]["kept"]) == {"local", "long_range", "semantic", "syntactic"}
     assert call(capsys, sample, "sample.py", *arguments)[1] == out
     other = json.loads(call(capsys, sample, "sample.py", *arguments[:-1], 4)[1])
     assert other["runs"][0]["texts"] != result["runs"][0]["texts"]

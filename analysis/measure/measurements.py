@@ -10,22 +10,23 @@ raises for what cannot be measured: `notes` say what and why.
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from itertools import groupby
 from typing import Any
 
 import torch
 
-from analysis.measure import ablation, cost, heads, relations
+from analysis.measure import ablation, cost, heads, relations, sampled
 from analysis.measure.kept import Kept, weights_checksum
 from analysis.measure.texts import CannotMeasure, StoryText, ValidationText
-from data.tales import pairs
+from data.tales import pairs, relation_floor
 from errors import InputError
 from experiment.config import Config
 from experiment.folder import Experiment, Run
-from experiment.loaded import load_stack
+from experiment.loaded import load_stack, start_tokens
 from experiment.pretrained import Pretrained
+from experiment.sampling import SCORED, Sampling
 from machine import pick_device
 from model.config import ModelConfig
 from model.describe import flops_per_token
@@ -35,7 +36,12 @@ Progress = Callable[[float], object]
 Values = dict[int, dict[int, dict]]
 """{n_head: {seed: value}}, both ascending."""
 
-VERSIONS = {"relations": relations.VERSION, "heads": heads.VERSION, "ablation": ablation.VERSION}
+VERSIONS = {
+    "relations": relations.VERSION,
+    "texts": sampled.VERSION,
+    "heads": heads.VERSION,
+    "ablation": ablation.VERSION,
+}
 STACK_ELEMENTS = 2**27
 """Parameters of networks that are measured at once, and their attention weights in a window: half a GiB of fp32."""
 FLOPS = 5e10
@@ -117,8 +123,18 @@ class Measurements:
     @property
     def measures(self) -> list[str]:
         """What `take` can measure of these networks."""
-        tales = self.training is not None and self.training.data.source == "tales"
-        return ["relations"] * tales + ["heads", "ablation"]
+        texts = ["texts"] * (self.training is not None)
+        return ["relations"] * self.tales + texts + ["heads", "ablation"]
+
+    @property
+    def tales(self) -> bool:
+        return self.training is not None and self.training.data.source == "tales"
+
+    @property
+    def sampling(self) -> Sampling:
+        """How texts are drawn: as sample.py draws those that it scores."""
+        seeds = len({network.seed for network in self.networks})
+        return Sampling(num_samples=-(-SCORED // seeds))
 
     def work(self, measure: str) -> float:
         """Estimated seconds that a measure or "cost" takes on one core, 0 for what is kept; good in proportion."""
@@ -142,6 +158,13 @@ class Measurements:
             if network in values:
                 found.values.setdefault(network.n_head, {})[network.seed] = values[network]
         return found
+
+    def floor(self) -> dict[str, float] | None:
+        """{relation: nats} under which no network with this context and tokenizer can be; None without the corpus."""
+        try:
+            return relation_floor(self.text.tokenizer.encode, self.config.block_size)
+        except CannotMeasure:
+            return None
 
     def costs(self) -> tuple[dict, dict] | None:
         """measure_costs for every H and the machine it ran on; None where it is not kept and `quick` is set."""
@@ -173,7 +196,9 @@ class Measurements:
 
     def _kept(self, measure: str, network: Network) -> Kept:
         if measure == "relations":
-            settings = {name: getattr(relations, name) for name in ("PAIRS", "PAIR_SEED", "SAMPLES", "SAMPLE_TOKENS")}
+            settings = {name: getattr(relations, name) for name in ("PAIRS", "PAIR_SEED")}
+        elif measure == "texts":  # which companions of its seed read
+            settings = asdict(self.sampling) | {"beside": [n.name for n in self.networks if n.seed == network.seed]}
         else:
             settings = {"windows": self.text.count(measure)}
         return self.kept(measure, network, VERSIONS[measure], settings)
@@ -188,7 +213,14 @@ class Measurements:
         return Kept.of(self.networks[0].run, "", "cost", cost.VERSION, settings)
 
     def _stacks(self, measure: str, networks: Sequence[Network]) -> Iterator[list[Network]]:
-        """Networks that go through a measure together: those of equal H (relations: all), as many as there is room."""
+        """Networks that go through a measure together, as many as there is room: those of equal H (relations: all).
+
+        For texts all of a seed, as they read each other's.
+        """
+        if measure == "texts":
+            for seed in sorted({network.seed for network in networks}):
+                yield [network for network in self.networks if network.seed == seed]
+            return
         model = self.config
         size = 12 * model.n_layer * model.n_embd**2 + (self.vocab_size + model.block_size) * model.n_embd
         for _, group in groupby(networks, key=lambda n: measure == "relations" or n.n_head):
@@ -201,8 +233,13 @@ class Measurements:
         self, measure: str, networks: Sequence[Network], step: Progress, notes: list[str]
     ) -> dict[Network, dict]:
         """The values of a stack, which are kept; adds to notes. Raises CannotMeasure for all, InputError."""
-        model = self.load(networks, "eager" if measure == "heads" else "sdpa")
-        take = {"relations": self._relations, "heads": self._heads, "ablation": self._ablation}[measure]
+        model = self.load(networks, "eager" if measure == "heads" else self.config.attention)
+        take = {
+            "relations": self._relations,
+            "texts": self._texts,
+            "heads": self._heads,
+            "ablation": self._ablation,
+        }[measure]
         values = {}
         for network, value in zip(networks, take(model, step), strict=True):
             if not is_finite(value):
@@ -225,10 +262,15 @@ class Measurements:
         return ablation.ablate(model, x, y, lambda n: step(n / passes))
 
     def _relations(self, model: GPT, step: Progress) -> list[dict]:
-        tokenizer, asked = self.text.tokenizer, pairs(relations.PAIRS, relations.PAIR_SEED)
-        choices = relations.forced_choice(model, tokenizer, asked, lambda n: step(n / len(asked) / 2))
-        sampled = relations.sampled_relations(model, tokenizer, lambda n: step(n / relations.SAMPLE_TOKENS / 2))
-        return [{"choice": choice} | counts for choice, counts in zip(choices, sampled, strict=True)]
+        asked = pairs(relations.PAIRS, relations.PAIR_SEED)
+        choices = relations.forced_choice(model, self.text.tokenizer, asked, lambda n: step(n / len(asked)))
+        return [{"choice": choice} for choice in choices]
+
+    def _texts(self, model: GPT, step: Progress) -> list[dict]:
+        tokenizer, sampling = self.text.tokenizer, self.sampling
+        start = start_tokens(tokenizer, self.text.experiment)
+        progress = lambda n: step(n / sampling.max_new_tokens)  # noqa: E731
+        return sampled.measure_texts(model, tokenizer, start, sampling, self.tales, progress=progress)
 
     @contextmanager
     def _working(self, seconds: float) -> Iterator[Progress]:
@@ -259,8 +301,10 @@ class Measurements:
             work = sum(3 * tokens * each * iterations / FLOPS for each in flops.values())
             return work + cost.ROUNDS * len(cost.CORES) * cost.SECONDS * len(flops)
         if measure == "relations":
-            tokens = 6 * relations.PAIRS * min(length, 150) + relations.SAMPLES * relations.SAMPLE_TOKENS
-            return sum(tokens * flops[n.n_head] / FLOPS for n in networks)
+            return sum(6 * relations.PAIRS * min(length, 150) * flops[n.n_head] / FLOPS for n in networks)
+        if measure == "texts":
+            tokens = self.sampling.num_samples * self.sampling.max_new_tokens
+            return sum(2 * tokens * flops[n.n_head] / FLOPS for n in networks)
         tokens = self.text.count(measure) * self.text.length
         if measure == "ablation":
             return sum(tokens * flops[n.n_head] / FLOPS * ablation.passes(layers, n.n_head) for n in networks)

@@ -1,4 +1,4 @@
-"""For which relations: forced choices between two continuations, and relations kept and broken in sampled text."""
+"""For which relations: forced choices between two continuations."""
 
 from collections.abc import Callable, Sequence
 
@@ -7,18 +7,14 @@ from torch import Tensor
 
 from analysis.measure.stack import windows_at_once
 from data.config import RELATIONS
-from data.tales import Pair, check
+from data.tales import Pair
 from data.tokenizers import Tokenizer
-from experiment.texts import document_start
-from model.generate import generate
 from model.gpt import GPT
 
-VERSION = 2
+VERSION = 3
 PAIRS = 100
 """Forced choices of each relation."""
 PAIR_SEED = 0
-SAMPLES, SAMPLE_TOKENS, SAMPLE_SEED = 16, 200, 0
-"""Sampled texts of each run and their longest length, at temperature 1."""
 
 
 def forced_choice(
@@ -70,21 +66,3 @@ def continuation_scores(model: GPT, tokenizer: Tokenizer, texts: Sequence[tuple[
     scores = torch.zeros(len(model.n_head), 2 * len(texts), dtype=torch.float64)
     scores.index_add_(1, which * len(texts) + text, -losses)
     return scores.unflatten(1, (2, -1)).movedim(1, 0)
-
-
-def sampled_relations(
-    model: GPT, tokenizer: Tokenizer, progress: Callable[[int], object] = lambda n: None
-) -> list[dict[str, dict[str, int]]]:
-    """Relations kept and broken in SAMPLES texts of each of R runs, from the start of a document.
-
-    progress: called with 1 after each token of all texts.
-    """
-    start = document_start(tokenizer)
-    drawn = generate(model, start, SAMPLES, SAMPLE_TOKENS, seed=SAMPLE_SEED, stop=tokenizer.eot, progress=progress)
-    result = []
-    for texts in drawn.tolist():
-        found = [check(tokenizer.decode(t[: t.index(tokenizer.eot)] if tokenizer.eot in t else t)) for t in texts]
-        result.append(
-            {kind: {r: sum(getattr(f, kind)[r] for f in found) for r in RELATIONS} for kind in ("kept", "broken")}
-        )
-    return result

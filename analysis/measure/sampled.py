@@ -8,11 +8,13 @@ from torch import Tensor
 
 from analysis.measure.stack import windows_at_once
 from data.tales import check
+from data.tokenizers import Tokenizer
 from experiment.loaded import Runs
 from experiment.sampling import Sampling
 from experiment.texts import continuations, prompt_tokens, text_of
 from model.gpt import GPT
 
+VERSION = 1
 READ = 16
 """Texts of a run that its companions read, each as far as their context goes."""
 DISTINCT, REPEATED = (1, 2, 3), 4
@@ -85,37 +87,55 @@ def score(runs: Runs, text: str) -> list[dict]:
 def text_measures(
     runs: Runs, prompt: str, sampling: Sampling, progress: Callable[[int], object] = lambda n: None
 ) -> list[dict]:
-    """What the sampled texts of each run show, a dict each; runs of one seed read each other's texts.
+    """What the sampled texts of each run show: run, what sets it apart, and the values of `measure_texts`.
 
-    run, n_head, seed, …; texts: how many; relations: {relation: {kept, broken}} (tales); log_likelihood: {H: mean
-    log-likelihood, nats a token, of the first READ texts under the run of H heads and the same seed}; distinct: {n:
-    share of n-grams of words that are different ones} (distinct-n: J. Li et al., A diversity-promoting objective
-    function, NAACL 2016); repetition: share of a text's n-grams of REPEATED words that stand in it before, averaged
-    over texts (S. Welleck et al., Neural text generation with unlikelihood training, ICLR 2020).
-
-    progress: called with 1 after each token drawn.
+    Runs of one seed read each other's texts. progress: called with 1 after each token drawn.
     """
     tales = runs.experiment is not None and runs.experiment.config.data.source == "tales"
     measured = []
     for seed in dict.fromkeys(run.axes.get("seed") for run in runs.values()):
         companions = runs.select(seed=seed)
-        loaded, model = list(companions.values()), companions.stack()
-        tokenizer, tokens = loaded[0].tokenizer, prompt_tokens(loaded[0].tokenizer, prompt, loaded[0].start)
-        drawn = continuations(model, tokenizer, tokens, sampling, progress)
-        given = tokens[-model.config.block_size // 2 :]
-        rows = [[*given, *text][: model.config.block_size + 1] for of_run in drawn for text in of_run[:READ]]
-        losses = [of[:, len(given) - 1 :] for of in token_losses(model, rows)]
-        read = len(rows) // len(loaded)
-        for i, (run, samples) in enumerate(zip(loaded, drawn, strict=True)):
-            texts = [text_of(tokenizer, sample, sampling.stop) for sample in samples]
-            own = torch.cat(losses[i * read : (i + 1) * read], 1).double().mean(1)
-            found = {"run": run.name, **run.axes, "texts": len(texts)}
-            if tales:
-                found["relations"] = relations(prompt + text for text in texts)
-            found["log_likelihood"] = {other.n_head: -loss for other, loss in zip(loaded, own.tolist(), strict=True)}
-            found["distinct"] = {n: distinct(texts, n) for n in DISTINCT}
-            found["repetition"] = repetition(texts)
-            measured.append(found)
+        first, model = next(iter(companions.values())), companions.stack()
+        start = prompt_tokens(first.tokenizer, prompt, first.start)
+        values = measure_texts(model, first.tokenizer, start, sampling, tales, prompt, progress)
+        measured += [
+            {"run": run.name, **run.axes, **value} for run, value in zip(companions.values(), values, strict=True)
+        ]
+    return measured
+
+
+def measure_texts(
+    model: GPT,
+    tokenizer: Tokenizer,
+    start: Sequence[int],
+    sampling: Sampling,
+    tales: bool,
+    prompt: str = "",
+    progress: Callable[[int], object] = lambda n: None,
+) -> list[dict]:
+    """What texts after `start`, the tokens of `prompt`, show of each run of a stack, plain JSON values.
+
+    texts: how many; relations (tales): {relation: {kept, broken}}; log_likelihood: {H: mean log-likelihood, nats a
+    token, of the first READ texts under the run of H heads}; distinct: {n: share of n-grams of words that are different
+    ones} (distinct-n: J. Li et al., A diversity-promoting objective function, NAACL 2016); repetition: share of a
+    text's n-grams of REPEATED words that stand in it before, averaged over texts (S. Welleck et al., Neural text
+    generation with unlikelihood training, ICLR 2020).
+    """
+    drawn = continuations(model, tokenizer, start, sampling, progress)
+    given = list(start)[-model.config.block_size // 2 :]
+    rows = [[*given, *text][: model.config.block_size + 1] for of_run in drawn for text in of_run[:READ]]
+    losses = [of[:, len(given) - 1 :] for of in token_losses(model, rows)]
+    read, measured = len(rows) // len(drawn), []
+    for i, samples in enumerate(drawn):
+        texts = [text_of(tokenizer, sample, sampling.stop) for sample in samples]
+        own = torch.cat(losses[i * read : (i + 1) * read], 1).double().mean(1).tolist()
+        found = {"texts": len(texts)}
+        if tales:
+            found["relations"] = relations(prompt + text for text in texts)
+        found["log_likelihood"] = {str(h): -loss for h, loss in zip(model.n_head, own, strict=True)}
+        found["distinct"] = {str(n): distinct(texts, n) for n in DISTINCT}
+        found["repetition"] = repetition(texts)
+        measured.append(found)
     return measured
 
 

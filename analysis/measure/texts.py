@@ -68,15 +68,18 @@ class ValidationText:
         """All tokens of the text, one after the other."""
         return self._dataset.val
 
-    @property
+    @cached_property
     def tokenizer(self) -> Tokenizer:
-        return self._dataset.tokenizer
+        """The experiment's own; raises CannotMeasure where it is damaged."""
+        try:
+            return load_tokenizer(self.experiment.path / "tokenizer")
+        except InputError as error:
+            raise CannotMeasure(str(error)) from None
 
     @cached_property
     def _dataset(self) -> Dataset:
         try:
-            own = load_tokenizer(self.experiment.path / "tokenizer")
-            dataset = prepare(self.experiment.config.data, given=own)
+            dataset = prepare(self.experiment.config.data, given=self.tokenizer)
         except InputError as error:
             raise CannotMeasure(f"the corpus is not here: {error}") from None
         if dataset.hash != self.experiment.environment["data_hash"]:

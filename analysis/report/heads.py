@@ -153,7 +153,8 @@ def each_head(results: Results, id: str, columns: Mapping[str, tuple[str, int]],
         for at, head in places
     ]
     head = ["layer", "head", *columns]
-    return [Table(id, "Every head" + ", the most important first." * bool(by) + "." * (not by), head, rows, head)]
+    caption = "Every head, the most important first." if by else "Every head."
+    return [Table(id, caption, head, rows, head[:5])]
 
 
 def ablation_section(results: Results, title: str, windows: str) -> Section:

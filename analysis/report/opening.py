@@ -23,7 +23,7 @@ Losses = Mapping[int, Mapping[int, float]]
 def opening(first: str, sections: Sequence[Section], losses: Losses, verdict: dict | None, title: str) -> Section:
     """The answers and the figure. first: what H did to the loss; losses, verdict: of the comparison that counts."""
     said = {section.id: section.answer for section in sections}
-    answers = [first, *(said[id] for id in ("cost", "heads", "relations") if said.get(id))]
+    answers = [first, *(said[id] for id in ("cost", "heads", "texts") if said.get(id))]
     if not verdict or verdict["trend"] is None or verdict["trend"]["low"] is None:
         return Section("answer", TITLE, answers)
     caption = (

@@ -205,6 +205,7 @@ def svg(id: str, text: str, caption: str) -> Markup:
     """A picture's SVG as an element of the page; its ids are made its own, as one page holds many."""
     text = text[text.index("<svg ") :]
     text = re.sub(r"<!--.*?-->|<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    text = re.sub(r' id="image\w+"', "", text)  # of its content: two that are alike have the same
     text = re.sub(r'(\bid="|href="#|url\(#)', rf"\1{id}-", text)
     points = float(re.search(r'width="([\d.]+)pt"', text).group(1))
     size = f'width="{points * 96 / 72 * ZOOM:.0f}" role="img" aria-label="{Markup.escape(caption)}"'

@@ -12,7 +12,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from analysis.measure.measurements import Measurements
-from analysis.report import cost, curves, heads, loss, opening, relations, tuned, viewer
+from analysis.report import cost, curves, heads, loss, opening, relations, texts, tuned, viewer
 from analysis.report.section import Part, Section, attempt
 from analysis.runs import Study, by_head
 from analysis.statistics import MARGIN
@@ -96,8 +96,14 @@ def study_plan(
         if measurements:
             title, lost = titles[id(best)], []
             relation = take(measurements, "relations", lost) if "relations" in measurements.measures else None
-            make = lambda: relations.relation_section(best, relation, title, reference, margin)  # noqa: E731
+            floor = measurements.floor() if measurements.tales else None
+            make = lambda: relations.relation_section(best, relation, title, floor, reference, margin)  # noqa: E731
             found += attempt("relations", relations.TITLE, make)
+            if written := take(measurements, "texts", lost):
+                found_of = {(h, seed): value for h, of in written.items() for seed, value in of.items()}
+                of = {n: found_of[n.n_head, n.seed] for n in measurements.networks if (n.n_head, n.seed) in found_of}
+                make = lambda: texts.texts_section(of, measurements.sampling, title)  # noqa: E731
+                found += attempt("texts", texts.TITLE, make)
             make = lambda: cost.cost_section(best, first.config, first.environment, measurements.costs(), title)  # noqa: E731
             found += attempt("cost", cost.TITLE, make)
             found += network_sections(measurements, title, shares, lost)
@@ -176,7 +182,9 @@ def network_sections(
     if ablate and (ablated := take(measurements, "ablation", lost)):
         found += attempt("ablation", heads.ABLATION, lambda: heads.ablation_section(ablated, title, words("ablation")))
     budget = viewer.PATTERN_BYTES // shares
-    found += attempt("explorer", viewer.EXPLORER, lambda: viewer.view_sections(measurements, budget))
+    views = attempt("explorer", viewer.EXPLORER, lambda: viewer.view_sections(measurements, budget))
+    found += views
+    lost += [QUICK] * (not views)
     if lost:
         found.append(Section("unmeasured", "What could not be measured", list(dict.fromkeys(lost))))
     return found

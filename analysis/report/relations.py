@@ -1,13 +1,13 @@
-"""For which relations do heads matter? Loss, forced choices and sampled text by relation and H, for tales."""
+"""For which relations do heads matter? Loss and forced choices by relation and H, for tales."""
 
 from collections.abc import Mapping, Sequence
 
 from matplotlib.figure import Figure
 
-from analysis.measure.relations import PAIRS, SAMPLE_TOKENS, SAMPLES
+from analysis.measure.relations import PAIRS
 from analysis.report.figures import by_head_panels
 from analysis.report.section import Picture, Section, Table
-from analysis.report.words import interval, listed, number, p_only, p_text, percent, plain, plus_minus, signed
+from analysis.report.words import interval, listed, number, p_only, p_text, plain, plus_minus, signed
 from analysis.runs import RunCurve, by_head, relation_names
 from analysis.statistics import MARGIN, Pair, Verdict, compare_together, estimate, lowest
 from analysis.summary import final_losses, verdict_row
@@ -16,19 +16,21 @@ TITLE = "For which relations?"
 Losses = Mapping[str, Mapping[int, Mapping[int, float]]]
 """{relation: {n_head: {seed: value}}}."""
 Results = Mapping[int, Mapping[int, dict]]
-"""{n_head: {seed: {"choice": {relation: share}, "kept": {relation: count}, "broken": …}}}."""
+"""{n_head: {seed: {"choice": {relation: share}}}}."""
 
 
 def relation_section(
     runs: Sequence[RunCurve],
     results: Results | None,
     title: str,
+    floor: Mapping[str, float] | None = None,
     reference: int | None = None,
     margin: float = MARGIN,
 ) -> Section | None:
     """runs: one group. results: None where networks were not run. None where the runs measured no relation.
 
-    reference: a head count named beforehand; None for all pairs, shown from that of the lowest mean final loss.
+    floor: {relation: nats} that no network can be below. reference: a head count named beforehand; None for all pairs,
+    shown from that of the lowest mean final loss.
     """
     names = relation_names(runs)
     if not names:
@@ -37,9 +39,12 @@ def relation_section(
     losses = {n: {h: {r.seed: r.relations[n][-1] for r in of} for h, of in heads.items()} for n in names}
     shown = {plain(n): of for n, of in losses.items()}
     caption = "Final validation loss (nats per token) on the words that each kind of relation decides, against H."
-    pictures = [Picture("relation-losses", title, f"{caption} Scales differ.", lambda: by_head_panels(shown, 2))]
+    lines = {plain(n): nats for n, nats in (floor or {}).items() if n in names}
+    under = " Dashed: the entropy that is left to who knows the grammar and sees as much." * bool(lines)
+    drawn = lambda: by_head_panels(shown, 2, lines, "floor")  # noqa: E731
+    pictures = [Picture("relation-losses", title, f"{caption} Scales differ.{under}", drawn)]
     tables = [relation_table("relation-losses", caption, losses, brief=True)]
-    text, data = [loss_text(losses)], {"loss": losses}
+    text, data = [loss_text(losses)], {"loss": losses, "floor": dict(floor or {})}
     if len(heads) > 1 and reference in {None, *heads}:
         base = lowest(final_losses(heads)) if reference is None else reference
         compared = compare_together(losses, margin, reference)
@@ -49,34 +54,38 @@ def relation_section(
         data |= {"verdicts": {name: verdict_row(verdict) for name, verdict in compared.items()}}
     if results:
         choice = {n: {h: {s: f["choice"][n] for s, f in of.items()} for h, of in results.items()} for n in names}
-        data |= {"choice": choice, "sampled": {h: dict(of) for h, of in results.items()}}
+        compared = compare_together(choice) if len(heads) > 1 else {}
+        data |= {"choice": choice, "choice_verdicts": {name: verdict_row(v) for name, v in compared.items()}}
         caption = "Share of forced choices that a model gets right, against H; guessing gets one half."
         rights = {f"{plain(n)}: right choices": of for n, of in choice.items()}
         levels = dict.fromkeys(rights, 0.5)
         picture = Picture("choices", title, caption, lambda: by_head_panels(rights, 2, levels, "guessing"))
         pictures.append(picture)
-        tables += [relation_table("choices", caption, choice), sampled_table(results, names)]
+        tables.append(relation_table("choices", caption, choice))
         text.append(
-            f"Forced choice: of two continuations of a story, one of which keeps the relation, which does the model "
-            f"find likelier? {PAIRS} pairs of each relation from stories in no corpus, the same for every run. Sampled "
-            f"text: {SAMPLES} texts of at most {SAMPLE_TOKENS} tokens a run at temperature 1, the same random numbers "
-            "for every run; a checker counts the places where a relation is kept or broken. Seeds are few and such "
-            "counts small: intervals over seeds say how far to trust them."
+            "Forced choice: of two continuations of a story, one of which keeps the relation, which does the model "
+            f"find likelier? {PAIRS} pairs of each relation from stories in no corpus, the same for every run. "
+            + choice_text(compared)
         )
-    return Section("relations", TITLE, text, pictures, tables, data, text_answer(results))
+    return Section("relations", TITLE, text, pictures, tables, data)
 
 
-def text_answer(results: Results | None) -> str:
-    """What H did to the text, in a sentence: the share of relations that sampled text keeps."""
-    shares = {}
-    for h, of in (results or {}).items():
-        kept, broken = (sum(sum(found[kind].values()) for found in of.values()) for kind in ("kept", "broken"))
-        shares[h] = kept / (kept + broken) if kept + broken else None
-    low, high = min(shares, default=0), max(shares, default=0)
-    if low == high:
-        return ""
-    ends = percent(shares[low]), percent(shares[high])
-    return f"Sampled text keeps {ends[0]} of its relations at H = {low} and {ends[1]} at H = {high}."
+def choice_text(compared: Mapping[str, Verdict]) -> str:
+    """Which head counts choose right more often, by the tests of the losses (all relations are one family)."""
+    told = []
+    for name, verdict in compared.items():
+        if sure := [pair for pair in verdict.pairs if pair.sign]:
+            best = max(sure, key=lambda pair: abs(pair.estimate))
+            high, low = (best.n_head, best.reference)[:: best.sign]
+            more = f" (and {len(sure) - 1} more pairs)" * (len(sure) > 1)
+            told.append(
+                f"on {plain(name)} relations H = {high} is right in {100 * abs(best.estimate):.0f} of 100 more than "
+                f"H = {low} ({p_text(best.p)}){more}"
+            )
+    if told:
+        return f"Sure to differ: {listed(told)}."
+    tested = any(verdict.tested for verdict in compared.values())
+    return "On no relation do head counts differ surely." if tested else ""
 
 
 def loss_text(losses: Losses) -> str:
@@ -185,29 +194,3 @@ def relation_table(id: str, caption: str, values: Losses, brief: bool = False) -
             row += [plus_minus(e.mean, e.standard_deviation), interval(e.mean, e.half_width())]
         rows.append(row)
     return Table(id, caption, head, rows, ["H", *map(plain, values)] if brief else None)
-
-
-def sampled_table(results: Results, names: Sequence[str]) -> Table:
-    """Kept and broken over all seeds of an H, and the share kept with its interval over seeds."""
-    head, rows = ["H"], []
-    for name in names:
-        head += [f"{plain(name)}, kept / broken", f"share kept of {plain(name)}, 95 % CI over seeds"]
-    for h, of in results.items():
-        row = [str(h)]
-        for name in names:
-            counts = [(found["kept"][name], found["broken"][name]) for found in of.values()]
-            kept, broken = map(sum, zip(*counts, strict=True))
-            shares = [k / (k + b) for k, b in counts if k + b]
-            row += [f"{kept} / {broken}", share(shares)]
-        rows.append(row)
-    return Table("sampled", "Relations kept and broken in sampled text, all seeds of an H.", head, rows)
-
-
-def share(values: list[float]) -> str:
-    """The mean of shares and its interval within 0 and 1."""
-    if not values:
-        return "–"
-    e = estimate(values)
-    if (half := e.half_width()) is None:
-        return f"{e.mean:.2f}"
-    return f"{e.mean:.2f} ({max(0.0, e.mean - half):.2f} … {min(1.0, e.mean + half):.2f})"

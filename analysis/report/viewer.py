@@ -6,6 +6,7 @@ beside it, as measures are.
 
 import base64
 import re
+from dataclasses import asdict
 from itertools import groupby
 from typing import Any
 
@@ -14,7 +15,6 @@ import torch
 from torch import Tensor
 
 from analysis.measure.measurements import Measurements, Network
-from analysis.measure.texts import CannotMeasure
 from analysis.report.section import Section
 from data.tokenizers import Tokenizer
 from experiment.loaded import start_tokens
@@ -23,7 +23,7 @@ from experiment.texts import continuations, text_of
 from model.gpt import GPT
 from model.hooks import hook_names, run_with_cache
 
-VERSION = 1
+VERSION = 2
 PASSAGES, LENGTH = 4, 64
 """Passages, and tokens of one, at most."""
 NEAR = 256
@@ -45,39 +45,66 @@ def work(measurements: Measurements) -> float:
 
 
 def view_sections(measurements: Measurements, budget: int = PATTERN_BYTES) -> list[Section]:
-    """The explorer of every network's patterns and the samples of the first network of each H.
+    """The explorer of every network's patterns, and the samples of the first network of each H; of `quick` ones what is
+    kept.
 
-    budget: bytes that the patterns may take, in base64. Raises CannotMeasure where nothing can be shown.
+    budget: bytes that the patterns may take, in base64.
     """
     layers = measurements.config.n_layer
     heads = sum(network.n_head for network in measurements.networks) * layers
     count, length = fit(budget, heads, min(LENGTH, measurements.config.block_size))
-    shown = look(measurements, count, length)
-    if not shown:
-        raise CannotMeasure("they were not looked into yet, and --quick runs no network")
-    names = [{"n_head": n.n_head, "seed": n.seed, "name": n.name} for n in shown]
-    runs = [name | {"patterns": of["patterns"]} for name, of in zip(names, shown.values(), strict=True)]
-    first = next(iter(shown.values()))
-    explorer = {"passages": first["passages"], "runs": runs, "n_layer": layers, "characters": first["characters"]}
-    sampled = list({n.n_head: n for n in reversed(shown)}.values())[::-1]  # the first seed of each H
-    samples = [
-        side_by_side(prompt, [shown[n]["samples"][index] for n in sampled])
-        for index, prompt in enumerate(first["prompts"])
-    ]
-    view = {
-        "samples": samples,
-        "runs": [{"n_head": n.n_head, "name": n.name} for n in sampled],
-        "temperature": SAMPLING.temperature,
-        "tokens": SAMPLING.max_new_tokens,
-    }
-    return [Section("explorer", EXPLORER, view=explorer), Section("samples", SAMPLED, view=view)]
+    sections = []
+    if shown := look(measurements, count, length):
+        names = [{"n_head": n.n_head, "seed": n.seed, "name": n.name} for n in shown]
+        runs = [name | {"patterns": of["patterns"]} for name, of in zip(names, shown.values(), strict=True)]
+        first = next(iter(shown.values()))
+        view = {"passages": first["passages"], "runs": runs, "n_layer": layers, "characters": first["characters"]}
+        sections.append(Section("explorer", EXPLORER, view=view))
+    if written := write(measurements):
+        prompts = next(iter(written.values()))["prompts"]
+        view = {
+            "samples": [
+                side_by_side(prompt, [of["samples"][index] for of in written.values()])
+                for index, prompt in enumerate(prompts)
+            ],
+            "runs": [{"n_head": n.n_head, "name": n.name} for n in written],
+            "temperature": SAMPLING.temperature,
+            "tokens": SAMPLING.max_new_tokens,
+        }
+        sections.append(Section("samples", SAMPLED, view=view))
+    return sections
+
+
+def write(measurements: Measurements) -> dict[Network, dict[str, Any]]:
+    """What the first network of each H writes, as sample.py draws it: of all at once. What is kept, where it is.
+
+    prompts, the first of them ""; samples [prompt][sample].
+    """
+    firsts = list({n.n_head: n for n in reversed(measurements.networks)}.values())[::-1]
+    settings = asdict(SAMPLING) | {"prompt": PROMPT_TOKENS, "beside": [n.name for n in firsts]}
+    kept = {n: measurements.kept("samples", n, VERSION, settings) for n in firsts if n.run}
+    found = {n: value for n in kept if (value := kept[n].read())}
+    if len(found) == len(firsts) or measurements.quick:
+        return found if len(found) == len(firsts) else {}
+    tokenizer = measurements.text.tokenizer
+    passage = cut(measurements.text.stream, tokenizer, 1, min(LENGTH, measurements.config.block_size))[0]
+    prompts = [start_tokens(tokenizer, measurements.text.experiment), sentence(tokenizer, passage)]
+    model = measurements.load(firsts, measurements.config.attention)
+    drawn = [continuations(model, tokenizer, prompt, SAMPLING) for prompt in prompts]  # [prompt][run][sample]
+    texts = ["", plain_text(tokenizer, prompts[1])]
+    for index, network in enumerate(firsts):
+        samples = [[text_of(tokenizer, sample) for sample in of_prompt[index]] for of_prompt in drawn]
+        found[network] = {"prompts": texts, "samples": samples}
+        if network in kept:
+            kept[network].write(found[network])
+    return {network: found[network] for network in firsts}
 
 
 def look(measurements: Measurements, count: int, length: int) -> dict[Network, dict[str, Any]]:
-    """What each network shows: what is kept, and the rest from the networks unless `quick` is set.
+    """What each network attends to: what is kept, and the rest from the networks unless `quick` is set.
 
-    passages: token texts; patterns [passage][layer]; prompts; samples [prompt][sample]; characters: whether a token is
-    one. Of runs whose passages are not the same, those of the most count.
+    passages: token texts; patterns [passage][layer]; characters: whether a token is one. Of runs whose passages are not
+    the same, those of the most count.
     """
     settings, networks = {"passages": count, "length": length}, measurements.networks
     kept = {n: measurements.kept("viewer", n, VERSION, settings) for n in networks if n.run}
@@ -87,22 +114,17 @@ def look(measurements: Measurements, count: int, length: int) -> dict[Network, d
         return shown
     tokenizer = measurements.text.tokenizer
     passages = cut(measurements.text.stream, tokenizer, count, length)
-    prompts = [start_tokens(tokenizer, measurements.text.experiment), sentence(tokenizer, passages[0])]
     of_all = {
         "passages": [token_texts(tokenizer, tokens) for tokens in passages],
-        "prompts": ["", plain_text(tokenizer, prompts[1])],
         "characters": tokenizer.vocab_size < 1000 and all(len(t) <= 1 for t in token_texts(tokenizer, passages[0])),
     }
     for _, group in groupby(missing, lambda n: n.n_head):
         stack = list(group)
         model = measurements.load(stack, "eager")
         found = [patterns(model, torch.from_numpy(tokens)) for tokens in passages]  # [passage][layer] (R, H, T, T)
-        texts = [write(model, tokenizer, prompt) for prompt in prompts]  # [prompt][run][sample]
         for index, network in enumerate(stack):
-            shown[network] = of_all | {
-                "patterns": [[pack(layer[index]) for layer in of_passage] for of_passage in found],
-                "samples": [of_prompt[index] for of_prompt in texts],
-            }
+            packed = [[pack(layer[index]) for layer in of_passage] for of_passage in found]
+            shown[network] = of_all | {"patterns": packed}
             if network in kept:
                 kept[network].write(shown[network])
             measurements.progress(SECONDS * network.n_head * measurements.config.n_layer)
@@ -184,12 +206,6 @@ def token_texts(tokenizer: Tokenizer, tokens: np.ndarray | list[int]) -> list[st
 
 def plain_text(tokenizer: Tokenizer, tokens: list[int]) -> str:
     return tokenizer.decode([token for token in tokens if token != tokenizer.eot])
-
-
-def write(model: GPT, tokenizer: Tokenizer, prompt: list[int]) -> list[list[str]]:
-    """Each run's samples after the prompt, as sample.py's."""
-    drawn = continuations(model, tokenizer, prompt, SAMPLING)
-    return [[text_of(tokenizer, sample) for sample in of_run] for of_run in drawn]
 
 
 def side_by_side(prompt: str, texts: list[list[str]]) -> dict:

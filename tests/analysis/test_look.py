@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from analysis.measure.measurements import Measurements
-from analysis.measure.texts import CannotMeasure
 from analysis.report.viewer import (
     LENGTH,
     PASSAGES,
@@ -95,12 +94,9 @@ def test_passages_begin_at_a_line_or_else_a_sentence_and_prompts_end_with_one():
     assert tokenizer.decode(sentence(tokenizer, words)).endswith(("One", "two", "Three"))
 
 
-@pytest.mark.xfail(
-    reason="known: rounding of a stack and of a run alone part an untrained network's texts", strict=False
-)
 def test_samples_are_those_of_sample_py(trained, views):
     """Same prompt, seed and settings: the very texts that sample.py prints for each H."""
-    drawn = Samples.draw(Runs.open(trained.path, "cpu").best(), None, SAMPLING)
+    drawn = Samples.draw(Runs.open(trained.path, "cpu").first_seeds(), None, SAMPLING)
     first, second = views[1]["samples"]
     assert [["".join(cell) for cell in column] for column in zip(*first["rows"], strict=True)] == drawn.texts
     assert first["prompt"] == ""
@@ -131,5 +127,5 @@ def test_what_was_looked_into_is_shown_without_networks_and_what_was_not_is_said
     monkeypatch.setattr("analysis.measure.texts.prepare", None)  # neither networks nor the corpus are needed
     again = view_sections(Measurements.of_runs(folder, folder.runs, "cpu", quick=True))
     assert again[0].view == seen
-    with pytest.raises(CannotMeasure, match="--quick runs no network"):
-        view_sections(Measurements.of_runs(folder, folder.runs, "cpu", quick=True), 100)
+    shorter = view_sections(Measurements.of_runs(folder, folder.runs, "cpu", quick=True), 100)
+    assert [section.id for section in shorter] == ["samples"]  # other passages, which were not looked into

@@ -37,7 +37,7 @@ def measurements(folder, runs=None, **settings):
 def test_every_measure_is_taken_once_and_kept(folder):
     done = []
     found = measurements(folder, progress=done.append)
-    assert found.measures == ["relations", "heads", "ablation"]
+    assert found.measures == ["relations", "texts", "heads", "ablation"]
     taken = {}
     for name in found.measures:
         expected = found.work(name)
@@ -53,7 +53,7 @@ def test_every_measure_is_taken_once_and_kept(folder):
     assert {name: again.take(name) for name in again.measures} == taken
     assert again.costs() == costs
     full = measurements(folder)
-    assert [full.work(name) for name in (*full.measures, "cost")] == [0, 0, 0, 0]
+    assert [full.work(name) for name in (*full.measures, "cost")] == [0, 0, 0, 0, 0]
 
 
 def test_only_what_is_missing_is_measured_and_alone_it_is_what_it_was(folder):
@@ -71,7 +71,7 @@ def test_only_what_is_missing_is_measured_and_alone_it_is_what_it_was(folder):
 
 def test_quick_runs_no_network(folder):
     found = measurements(folder, quick=True)
-    assert [found.take(name).values for name in found.measures] == [{}, {}, {}]
+    assert [found.take(name).values for name in found.measures] == [{}, {}, {}, {}]
     assert found.costs() is None
     assert not (folder / "h01-seed0" / "analysis").exists()
 

@@ -40,7 +40,17 @@ def part(folder, quick=False):
 
 def test_every_question_is_answered_once_and_what_was_measured_is_shown_again_without_networks(folder, monkeypatch):
     found = part(folder).sections
-    assert [s.id for s in found] == ["loss", "relations", "cost", "heads", "ablation", "explorer", "samples", "curves"]
+    assert [s.id for s in found] == [
+        "loss",
+        "relations",
+        "texts",
+        "cost",
+        "heads",
+        "ablation",
+        "explorer",
+        "samples",
+        "curves",
+    ]
     for section in found:
         assert section.text or section.view
         json.dumps(section.data, allow_nan=False)
@@ -56,7 +66,7 @@ def test_another_corpus_is_said_and_not_measured(trained, tmp_path):
     other = shutil.copytree(trained.path, tmp_path / "other")
     write_checked(other / "environment.json", Experiment.open(other).environment | {"data_hash": "0"})
     found = {s.id: s for s in part(other).sections}
-    assert list(found) == ["loss", "relations", "cost", "explorer", "unmeasured", "curves"]
+    assert list(found) == ["loss", "relations", "texts", "cost", "explorer", "unmeasured", "curves"]
     assert "no longer the one" in found["unmeasured"].text[0]
 
 

@@ -22,6 +22,7 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium here; apt-
 HOSTILE = """</script><script>document.title='owned'</script>
 <!-- <b>bold</b> & "q" 'r' --> {{ 7 * 7 }} <img src=x onerror=alert(1)>
 """
+CORPUS = "".join(f"{i} {HOSTILE}" for i in range(60))
 
 OVERLAPS = """
 (() => {
@@ -54,7 +55,7 @@ OVERLAPS = """
 def report(tmp_path_factory):
     """The report of a small sweep over a hostile corpus, with a run that diverged."""
     folder = tmp_path_factory.mktemp("report")
-    (folder / "corpus.txt").write_text(HOSTILE * 60)
+    (folder / "corpus.txt").write_text(CORPUS)
     config = small_config(
         sweep={"n_head": [1, 2, 8], "seed": [0, 1, 2]},
         data={"source": "text", "path": str(folder / "corpus.txt"), "tokenizer": "char", "val_fraction": 0.2},
@@ -117,14 +118,13 @@ def test_text_of_the_corpus_stays_text(page):
         "[...document.querySelectorAll('.passage .token > :first-child')].map((e) => e.textContent).join('')"
     )
     assert told.replace("⏎", "\n") == "".join(passages[0])
-    assert "".join(passages[0]) in HOSTILE * 3
+    assert "".join(passages[0]) in CORPUS
     prompts = [text for text in texts(page, ".samples .prompt") if text]
     assert prompts
-    assert all(prompt in HOSTILE * 3 for prompt in prompts)
+    assert all(prompt in CORPUS for prompt in prompts)
     assert "<b>out" in page.run("document.querySelector('footer').textContent")
 
 
-@pytest.mark.xfail(reason="known: three ids of the page stand twice", strict=False)
 def test_the_sentence_the_contents_and_the_diverged_run_are_there(page):
     assert page.run("document.querySelector('.lead').textContent").startswith("At D = 32 and learning rate 1e-2")
     assert "diverged at iteration 50" in page.run("document.querySelector('.notes').textContent")
@@ -151,7 +151,6 @@ def choose(page, name, place):
     page.run(f"document.querySelectorAll('[data-name={name}] input')[{place}].click()")
 
 
-@pytest.mark.xfail(reason="known: another head does not redraw the pattern", strict=False)
 def test_another_head_layer_number_of_heads_or_passage_redraws_the_explorer(page):
     choose(page, "run", 2)
     assert page.run("document.querySelectorAll('.map').length") == 8
@@ -163,8 +162,10 @@ def test_another_head_layer_number_of_heads_or_passage_redraws_the_explorer(page
     assert texts(page, ".map[aria-pressed=true]") == ["head 6"]
     page.run("document.querySelectorAll('.map')[0].click()")
     assert shown(page) == before
-    choose(page, "passage", 1)
-    assert page.run("document.querySelector('.passage').dataset.shown") == "1"
+    passages = json.loads(page.run("document.querySelector('.explorer script').textContent"))["passages"]
+    other = next(i for i, passage in enumerate(passages) if passage != passages[0])
+    choose(page, "passage", other)
+    assert page.run("document.querySelector('.passage').dataset.shown") == str(other)
     assert shown(page)[2] != before[2]
     choose(page, "run", 0)
     assert page.run("document.querySelectorAll('.map').length") == 1

@@ -1,12 +1,15 @@
 """What is said of sampled text is what stands in it, and a planted effect of H comes back as a difference."""
 
 import math
+import shutil
 
 import pytest
 import torch
 
+from analysis.measure.measurements import Measurements
 from analysis.measure.sampled import distinct, repetition, score, text_measures, token_losses, windows
 from analysis.sampled import summarize_texts, texts_report, told
+from experiment.folder import Experiment
 from experiment.loaded import Runs
 from experiment.sampling import Sampling
 
@@ -69,13 +72,22 @@ def test_runs_of_a_seed_read_each_others_texts(trained):
     assert [found["run"] for found in measured] == ["h01-seed0", "h04-seed0", "h01-seed1", "h04-seed1"]
     run = runs["h04-seed0"]
     own = [run.generate(max_new_tokens=12, num_samples=3)[i] for i in range(3)]
-    assert measured[1]["distinct"][1] == distinct(own, 1)
-    assert set(measured[1]["log_likelihood"]) == {1, 4}
+    assert measured[1]["distinct"]["1"] == distinct(own, 1)
+    assert set(measured[1]["log_likelihood"]) == {"1", "4"}
     assert all(value < 0 for value in measured[1]["log_likelihood"].values())
     assert measured[1]["relations"].keys() == {"local", "long_range", "semantic", "syntactic"}
     report = texts_report(summarize_texts(measured), 80)
     assert max(map(len, report.splitlines())) <= 80
     assert "texts of" in report
+
+
+def test_the_report_measures_the_texts_that_sample_py_scores(trained, tmp_path):
+    folder = Experiment.open(shutil.copytree(trained.path, tmp_path / "small"))
+    measurements = Measurements.of_runs(folder, folder.runs, "cpu")
+    found = measurements.take("texts").values
+    for scored in text_measures(Runs.open(trained.path, "cpu"), "", measurements.sampling):
+        value = found[scored["n_head"]][scored["seed"]]
+        assert value == {name: scored[name] for name in value}
 
 
 def planted(effect: float, seeds: int) -> list[dict]:
@@ -91,7 +103,7 @@ def planted(effect: float, seeds: int) -> list[dict]:
                     "seed": seed,
                     "texts": 8,
                     "relations": {"local": {"kept": kept, "broken": 100 - kept}, "semantic": {"kept": 0, "broken": 0}},
-                    "log_likelihood": {1: -1.0, 2: -1.1, 4: -1.2},
+                    "log_likelihood": {"1": -1.0, "2": -1.1, "4": -1.2},
                     "distinct": {1: 0.5 + 0.01 * ((seed + 2 * i) % 3)},
                     "repetition": 0.1,
                 }
