@@ -1,5 +1,7 @@
 """Train a head-count sweep: python train.py configs/quickstart.yaml [--section.key value ...]"""
 
+import logging
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -44,7 +46,12 @@ OPTIONS = [
 def main(argv: Sequence[str]) -> None:
     from experiment.command_line import parse
 
-    config, options = parse(argv, "train.py", DESCRIPTION, EPILOG, OPTIONS)
+    try:
+        config, options = parse(argv, "train.py", DESCRIPTION, EPILOG, OPTIONS)
+    except errors.InputError:
+        if os.environ.get("RANK", "0") != "0":
+            sys.exit(2)  # the first of torchrun's processes says it
+        raise
     path = Path(options.out_dir or Path("runs") / config.name)
     # torch takes seconds to import: --help and a mistake in the config need none of it
     if options.describe:
@@ -56,30 +63,33 @@ def main(argv: Sequence[str]) -> None:
     from experiment.folder import Experiment
     from terminal import command
     from training.loggers import Loggers
+    from training.ranks import Ranks
     from training.run import train_experiment
     from training.table import result_table
 
-    errors.log_to(sys.stdout)
     names = [name.strip() for name in options.log.split(",") if name.strip()]
+    with Ranks.joined() as ranks:
+        errors.log_to(sys.stdout, logging.INFO if ranks.leads else logging.WARNING)
 
-    def carry_out(config: Config) -> Experiment:
-        loggers = Loggers(names)
-        try:
-            return train_experiment(config, path, options.device, loggers)
-        finally:
-            loggers.finish(lambda: _pictures(path))
+        def carry_out(config: Config) -> Experiment:
+            loggers = Loggers(names)
+            try:
+                return train_experiment(config, path, options.device, loggers, ranks)
+            finally:
+                loggers.finish(lambda: _pictures(path) if ranks.leads else [])
 
-    if options.settle is not None:
-        from analysis.settle import MOST_SEEDS, settle
+        if options.settle is not None:
+            from analysis.settle import MOST_SEEDS, settle
 
-        experiment = settle(config, carry_out, options.settle, options.max_seeds or MOST_SEEDS)
-    elif options.max_seeds is not None:
-        raise errors.InputError("--max_seeds is where --settle stops; add --settle, or leave it out")
-    else:
-        experiment = carry_out(config)
-    print(f"\n{result_table(experiment)}\n")
-    print(errors.printable(f"sample from it:   {command('sample.py', path)}"))
-    print(errors.printable(f"compare the runs: {command('compare.py', path)}"))
+            experiment = settle(config, carry_out, options.settle, options.max_seeds or MOST_SEEDS)
+        elif options.max_seeds is not None:
+            raise errors.InputError("--max_seeds is where --settle stops; add --settle, or leave it out")
+        else:
+            experiment = carry_out(config)
+        if ranks.leads:
+            print(f"\n{result_table(experiment)}\n")
+            print(errors.printable(f"sample from it:   {command('sample.py', path)}"))
+            print(errors.printable(f"compare the runs: {command('compare.py', path)}"))
 
 
 def _pictures(path: Path) -> list[Path]:

@@ -9,6 +9,7 @@ from experiment.config import Config
 from experiment.folder import Experiment
 from training.loggers import Loggers
 from training.memory import bytes_of_a_run
+from training.ranks import Ranks
 from training.settings import ExecutionSettings
 
 
@@ -21,6 +22,8 @@ class Job:
     device: torch.device
     settings: ExecutionSettings
     loggers: Loggers = field(default_factory=Loggers)
+    ranks: Ranks = field(default_factory=Ranks)
+    """The processes that carry it out together."""
 
     @property
     def config(self) -> Config:

@@ -23,6 +23,7 @@ from training.batches import Batches
 from training.job import Job
 from training.metrics import Metrics, finite
 from training.progress import Progress
+from training.ranks import Group
 from training.settings import ExecutionSettings
 from training.signals import Signals
 from training.step import TrainStep
@@ -37,13 +38,14 @@ class Stack:
     Args:
         runs: their head counts in order.
         start: the step to go on from; every run has a good checkpoint of it, unless it is 0.
+        group: the ranks that train it with this one; the first of them writes.
     """
 
-    def __init__(self, job: Job, runs: Sequence[Run], start: int):
-        self.job, self.runs, self.start, self.iteration = job, runs, start, start
+    def __init__(self, job: Job, runs: Sequence[Run], start: int, group: Group = Group()):  # noqa: B008
+        self.job, self.runs, self.start, self.iteration, self.group = job, runs, start, start, group
         self.train_config = config = job.config.train
         self.model = build_model(job, runs, start)
-        self.train_step = TrainStep(self.model, runs, config, job.settings)
+        self.train_step = TrainStep(self.model, runs, config, job.settings, group)
         optimizer = self.train_step.optimizer
         self.states = [checkpoint.load_row(run, self.model, optimizer, row, start) for row, run in enumerate(runs)]
         optimizer.finite.copy_(torch.tensor([state.diverged is None for state in self.states]))
@@ -61,7 +63,8 @@ class Stack:
             Interrupted: after a checkpoint, where SIGINT or SIGTERM came.
         """
         train = self.train_config
-        self._remove_what_comes_after_start()
+        if self.group.index == 0:
+            self._remove_what_comes_after_start()
         with Signals() as signals:
             self._before_the_first_step(validation, progress, signals)
             for iteration in range(self.start, train.max_iters):
@@ -75,6 +78,7 @@ class Stack:
                 elif self._due(train.log_interval):
                     self._begin_lines(progress)
                     self._write_lines()
+                signals.received = self.group.agree(signals.received)
                 if signals.received or last or self._due(train.checkpoint_interval):
                     self._save()
                 if signals.received and not last:
@@ -100,14 +104,14 @@ class Stack:
     def step(self, iteration: int) -> None:
         """One training step of every run."""
         windows = self.batches(iteration)
-        self.train_step(iteration, windows)  # forward, backward, clip, AdamW
+        self.train_step(iteration, self.group.slice(windows))  # forward, backward, clip, AdamW
         self.loss_sum += self.train_step.losses
         self.loss_count += 1
         self.iteration = iteration + 1
 
     def rehearse(self, validation: Validation) -> tuple[float, float]:
         """Compile; return the seconds that a step and a measurement will take, about. Nothing is learned."""
-        windows = self.batches(self.start)
+        windows = self.group.slice(self.batches(self.start))
         self.train_step.rehearse(windows)
         began = time.perf_counter()
         self.train_step.rehearse(windows)
@@ -152,7 +156,7 @@ class Stack:
         """Write the lines with their validation losses; False, and none written, where a signal came first."""
         with self._measuring():
             measured = validation(self.model, self.train_step.autocast, lambda: signals.received)
-        if measured is None:
+        if self.group.agree(1 if measured is None else None):  # a rank of the group was stopped
             return False
         progress.measured(self.iteration, measured[0])
         self._write_lines(
@@ -172,7 +176,8 @@ class Stack:
         """Write the lines that were begun, each with what was measured."""
         for state, metrics, more in zip(self.states, self.metrics, measured or [{}] * len(self.runs), strict=True):
             if state.unmeasured is not None:  # written already where a kill came between checkpoints of companions
-                metrics.write(state.unmeasured | more)
+                if self.group.index == 0:
+                    metrics.write(state.unmeasured | more)
                 state.unmeasured = None
 
     def _save(self) -> None:
@@ -180,7 +185,8 @@ class Stack:
         for r, (run, state) in enumerate(zip(self.runs, self.states, strict=True)):
             state.iteration, state.tokens, state.seconds = self.iteration, self._tokens(), seconds
             state.loss_sum, state.loss_count = sums[r] if math.isfinite(sums[r]) else 0.0, self.loss_count
-            checkpoint.save(run, self.model, self.train_step.optimizer, r, state, eot)
+            if self.group.index == 0:
+                checkpoint.save(run, self.model, self.train_step.optimizer, r, state, eot)
 
     def _tokens(self) -> int:
         return self.iteration * self.batches.tokens_per_step

@@ -17,6 +17,9 @@ log = logging.getLogger("headcount")
 
 BAR = "{desc}{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]"
 
+TOGETHER = 10
+"""Steps that a rank counts before it tells the others."""
+
 Stacks = Sequence[tuple[Sequence[Run], int]]
 """Runs that train together, and the step that they go on from."""
 
@@ -28,18 +31,25 @@ def measurements(train: TrainConfig, start: int) -> int:
 
 
 class Progress:
-    """A bar in iterations of all stacks, on a terminal; and lines that say how it goes, everywhere."""
+    """A bar in iterations of all stacks of all ranks, on a terminal; and lines that say how it goes, everywhere.
 
-    def __init__(self, job: Job, stacks: Stacks):
-        self.config, self.stacks = job.config, stacks
+    Args:
+        stacks: this rank's own.
+        everywhere: those of all ranks.
+        counts: whether this rank's steps count, as those of the first rank of a group do.
+    """
+
+    def __init__(self, job: Job, stacks: Stacks, everywhere: Stacks, counts: bool = True):
+        self.config, self.stacks, self.ranks, self.counts = job.config, stacks, job.ranks, counts
+        self.uncounted = self.shown = 0
         self.steps_left = sum(job.config.train.max_iters - start for _, start in stacks)
         self.steps_done, self.began = 0, time.monotonic()
         self.expected: float | None = None  # seconds for all of it, before a step was done
-        initial = sum(start for _, start in stacks)
+        initial = sum(start for _, start in everywhere)
         self.bar = tqdm(
-            total=initial + self.steps_left,
+            total=len(everywhere) * job.config.train.max_iters,
             initial=initial,
-            disable=None,
+            disable=None if self.ranks.leads else True,
             dynamic_ncols=True,
             bar_format=BAR,
             desc="training",
@@ -73,7 +83,15 @@ class Progress:
     def step(self) -> None:
         self.steps_done += 1
         self.steps_left -= 1
-        self.bar.update()
+        self.uncounted += self.counts
+        if self.ranks.size == 1 or self.steps_done % TOGETHER == 0 or not self.steps_left:
+            self.count()
+
+    def count(self) -> None:
+        """Tell the other ranks how far this one is, and show how far all are."""
+        done = self.ranks.steps(self.uncounted)
+        self.bar.update(done if self.ranks.size == 1 else done - self.shown)
+        self.shown, self.uncounted = done, 0
 
     def losses(self, means: Sequence[float], tokens_per_step: int) -> None:
         """Show the range of the training losses of all runs in the bar, and the tokens that they see a second."""

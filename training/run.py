@@ -2,8 +2,9 @@
 
 import logging
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from typing import Any
 
 import torch
 from filelock import FileLock, Timeout
@@ -24,10 +25,11 @@ from training.job import Job
 from training.loggers import Loggers
 from training.loop import Stack
 from training.memory import out_of_memory
-from training.plan import Stacks, plan
+from training.plan import Stacks, plan, stack_size
 from training.progress import Progress
+from training.ranks import Group, Ranks
 from training.record import record, recorded, with_this_start
-from training.settings import choose, keep_freed_memory
+from training.settings import ExecutionSettings, choose, keep_freed_memory
 from training.validation import Validation
 
 log = logging.getLogger("headcount")
@@ -38,81 +40,122 @@ def train_experiment(
     path: Path,
     device_name: str = "auto",
     loggers: Loggers | None = None,
+    ranks: Ranks = Ranks(),  # noqa: B008
 ) -> Experiment:
     """Train every run of the experiment that is not finished, in the folder `path`; `loggers` get what it measures.
+
+    ranks: the processes that call this together, each of which trains its part.
 
     Raises:
         InputError: the folder holds another config or other data, or the config does not fit the data.
         Interrupted: by a signal, after a checkpoint.
     """
-    device = pick_device(device_name)
+    device = ranks.device(pick_device(device_name))
     if device.type == "cuda":
         torch.cuda.set_device(device.index or 0)  # streams and graphs are made on the current one
     keep_freed_memory()
     examine(path, config)  # before the corpus is prepared, which may take long
+    dataset, init = ranks.in_turn(lambda: open_data(config))
+    own = {"dataset": dataset, "device": device, "loggers": loggers or Loggers(), "ranks": ranks}
+    if ranks.leads:
+        check(config, path, init, own)
+    with locked(path) if ranks.leads else nullcontext():
+        begun = begin(config, path, init, own) if ranks.leads else None
+        experiment, settings, parts, stacks = ranks.share(begun)
+        if stacks:
+            job = Job(experiment, settings=settings, **own)
+            job.loggers.open(experiment)
+            train_stacks(job, parts, stacks)
+    return experiment
+
+
+def open_data(config: Config) -> tuple[Dataset, dict | None]:
+    """The corpus, tokenised, and facts of the GPT-2 that runs start from (see `open_init`)."""
     dataset = prepare(config.data, given=given_tokenizer(config))
     dataset.require(config.model.block_size)
-    init = open_init(config, dataset)
+    return dataset, open_init(config, dataset)
 
-    def check() -> tuple[Job, list[Run], list[dict]]:
-        """The job, the runs that are asked for, and all starts. Nothing is written."""
-        experiment, known = examine(path, config)
-        before = recorded(experiment, dataset, init)
-        settings = choose(config, dataset.tokenizer.vocab_size, device, before)
-        job = Job(experiment, dataset, device, settings, loggers or Loggers())
-        asked = asked_for(experiment, config)
-        refuse_links_in(experiment)
-        if not all(run.finished for run in asked):
-            require_room(job)
-        return job, asked, with_this_start(job, asked, known, before)
 
-    check()
-    with locked(path):
-        job, asked, starts = check()  # again, as another process may have been here
-        held = {run: good_iterations(run) for run in asked}
-        stacks = plan(generations(asked, starts), held, job.settings.stack_size)
-        record(job, init, starts)
-        make_ready(job, asked)
-        in_stacks = {run for runs, _ in stacks for run in runs}
-        for run in asked:
-            if run not in in_stacks:
-                checkpoint.put_back(run, run.max_iters)
-        say_what_rests(job.experiment, asked)
-        if stacks:
-            announce(job, stacks)
-            job.loggers.open(job.experiment)
-            train_stacks(job, generations(asked, starts), stacks)
-        else:
-            unseen = "; --log shows only what is trained with it" * bool(job.loggers.names)
-            log.info(f"{path}: all {len(asked)} runs are finished{unseen}")
-    return job.experiment
+def check(config: Config, path: Path, init: dict | None, own: dict[str, Any]) -> tuple[Job, list[Run], list[dict]]:
+    """The job, the runs that are asked for, and all starts; own: the other fields of a Job. Nothing is written."""
+    experiment, known = examine(path, config)
+    before = recorded(experiment, own["dataset"], init)
+    settings = choose(config, own["dataset"].tokenizer.vocab_size, own["device"], before)
+    job = Job(experiment, settings=settings, **own)
+    asked = asked_for(experiment, config)
+    refuse_links_in(experiment)
+    if not all(run.finished for run in asked):
+        require_room(job)
+    return job, asked, with_this_start(job, asked, known, before)
+
+
+def begin(
+    config: Config, path: Path, init: dict | None, own: dict[str, Any]
+) -> tuple[Experiment, ExecutionSettings, list[list[Run]], Stacks]:
+    """Check again, as another process may have been here, make the folder ready, and say what will be trained.
+
+    Returns the experiment, how it is computed, its `generations`, and the stacks that are left to train.
+    """
+    job, asked, starts = check(config, path, init, own)
+    parts, held = generations(asked, starts), {run: good_iterations(run) for run in asked}
+    stacks = plan(parts, held, stack_size(len(asked), job.ranks.size, job.settings.stack_size, batch_of(config)))
+    record(job, init, starts)
+    make_ready(job, asked)
+    in_stacks = {run for runs, _ in stacks for run in runs}
+    for run in asked:
+        if run not in in_stacks:
+            checkpoint.put_back(run, run.max_iters)
+    say_what_rests(job.experiment, asked)
+    if stacks:
+        announce(job, stacks)
+    else:
+        unseen = "; --log shows only what is trained with it" * bool(job.loggers.names)
+        log.info(f"{path}: all {len(asked)} runs are finished{unseen}")
+    return job.experiment, job.settings, parts, stacks
 
 
 def train_stacks(job: Job, parts: Sequence[Sequence[Run]], stacks: Stacks) -> None:
-    """Train every stack to its end, in smaller ones where the memory is not enough. parts: see `generations`."""
+    """Train every stack to its end, in smaller ones where the memory is not enough. parts: see `generations`.
+
+    Each rank trains those that it is dealt, and waits for the others.
+    """
     validation = Validation(job.dataset, job.config.model.block_size, job.device)
-    while not fits_in_memory(job, stacks, validation):
-        size = max(len(runs) for runs, _ in stacks)
+    own, group = job.ranks.deal(stacks)
+    if (shared := batch_of(job.config)) % group.size:
+        raise InputError(
+            f"train.batch_size {job.config.train.batch_size}: {group.size} ranks share a batch of {shared} sequences; "
+            "give a multiple, or start fewer processes"
+        )
+    everywhere, mine = stacks, {run for runs, _ in own for run in runs}
+    while own and not fits_in_memory(job, own, everywhere, group, validation):
+        size = max(len(runs) for runs, _ in own)
         if size == 1:
             raise WorkError(too_large(job))
         if job.device.type == "cuda":
             torch.cuda.empty_cache()
         log.warning(f"out of memory with {size} runs at once: going on with {size // 2} from the last checkpoint")
-        stacks = plan(parts, {run: good_iterations(run) for runs in parts for run in runs}, size // 2)
+        parts = [[run for run in runs if run in mine] for runs in parts]
+        own = everywhere = plan(parts, {run: good_iterations(run) for runs in parts for run in runs}, size // 2)
 
 
-def fits_in_memory(job: Job, stacks: Stacks, validation: Validation) -> bool:
-    """Train every stack to its end; False where one ran out of memory."""
+def fits_in_memory(job: Job, stacks: Stacks, everywhere: Stacks, group: Group, validation: Validation) -> bool:
+    """Train every stack to its end, and wait for the other ranks; False where one ran out of memory."""
     try:
-        with Progress(job, stacks) as progress:
+        with Progress(job, stacks, everywhere, group.index == 0) as progress:
             for number, (runs, start) in enumerate(stacks, 1):
                 progress.begin(number, runs)
-                Stack(job, runs, start).train(validation, progress)
+                Stack(job, runs, start, group).train(validation, progress)
+            job.ranks.wait(progress.count)
     except (torch.OutOfMemoryError, RuntimeError, MemoryError) as error:
         if not out_of_memory(error):
             raise
         return False
     return True
+
+
+def batch_of(config: Config) -> int:
+    """Sequences of a step of one run."""
+    return config.train.batch_size * config.train.gradient_accumulation_steps
 
 
 def open_init(config: Config, dataset: Dataset) -> dict | None:

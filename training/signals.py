@@ -10,6 +10,7 @@ import sys
 import threading
 
 from errors import Interrupted
+from training.ranks import started_by_torchrun
 
 NUMBERS = (signal.SIGINT, signal.SIGTERM)
 
@@ -57,5 +58,5 @@ class Signals:
                 if count == 1 and self.nothing_to_save is not None:
                     print(f"\n{signal.Signals(byte[0]).name} {self.nothing_to_save}", file=sys.stderr, flush=True)
                     os._exit(128 + byte[0])
-                if count == 2:
+                if count == 2 and not started_by_torchrun():  # which passes on what the terminal sent already
                     os._exit(128 + byte[0])

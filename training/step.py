@@ -17,6 +17,7 @@ from experiment.folder import Run
 from model.gpt import GPT
 from model.layers import MASK32, mix
 from training.optimizer import StackedAdamW, lr_schedule
+from training.ranks import Group
 from training.settings import ExecutionSettings
 
 log = logging.getLogger("headcount")
@@ -28,15 +29,23 @@ class TrainStep:
     Attributes after a call: losses and norms (R,), the mean training loss and the gradient norm before clipping.
     """
 
-    def __init__(self, model: GPT, runs: Sequence[Run], train: TrainConfig, settings: ExecutionSettings):
-        self.model, self.train, self.settings = model, train, settings
+    def __init__(
+        self,
+        model: GPT,
+        runs: Sequence[Run],
+        train: TrainConfig,
+        settings: ExecutionSettings,
+        group: Group = Group(),  # noqa: B008
+    ):
+        """group: the ranks that share the batch, each of which is called with its own part."""
+        self.model, self.train, self.settings, self.group = model, train, settings, group
         decays = [run.weight_decay for run in runs]
         self.optimizer = StackedAdamW(model, decays, (train.beta1, train.beta2), train.grad_clip)
         self.device = model.wte.weight.device
         self.lr_schedule = lr_schedule(train, [run.learning_rate for run in runs]).to(self.device)
         self.losses, self.norms = (torch.zeros(len(runs), device=self.device) for _ in range(2))
         self.iteration = torch.zeros(1, dtype=torch.int64, device=self.device)
-        self.windows: Tensor | None = None  # (R, gradient_accumulation_steps · B, T + 1)
+        self.windows: Tensor | None = None  # (R, gradient_accumulation_steps · B, T + 1), or the rank's part
         digests = [hashlib.blake2b(str(run.seed).encode(), digest_size=4).digest() for run in runs]
         self.seed_keys = torch.tensor([int.from_bytes(d, "little") for d in digests], device=self.device)
         self.dropout_keys = torch.zeros_like(self.seed_keys)
@@ -49,7 +58,7 @@ class TrainStep:
                 self.work = Graphed(self.compute, self.optimizer.make_capturable)
 
     def __call__(self, iteration: int, windows: Tensor) -> None:
-        """Step every run on windows (R, gradient_accumulation_steps · B, T + 1), int64."""
+        """Step every run on windows (R, gradient_accumulation_steps · B, T + 1), int64; or the rank's part of them."""
         self.iteration.fill_(iteration)
         self._hold(windows)
         self.work()
@@ -57,20 +66,22 @@ class TrainStep:
     def compute(self) -> None:
         """The step itself, from self.iteration and self.windows."""
         self.optimizer.zero_grad()
-        losses = self.backward(self.train.gradient_accumulation_steps)
+        losses = self.backward()
+        self.group.mean(self.optimizer.grads, losses)
         norms = self.optimizer.clip(losses)
         self.optimizer.step(self.lr_schedule.index_select(0, self.iteration)[0])
         self.losses.copy_(losses)
         self.norms.copy_(norms)
 
-    def backward(self, n_micro: int) -> Tensor:
-        """Gradients of the mean loss over n_micro batches into the optimizer's buffer; returns the losses (R,)."""
+    def backward(self, most: int | None = None) -> Tensor:
+        """Gradients of the mean loss into the optimizer's buffer; returns the losses (R,). most: batches to take."""
         losses = torch.zeros_like(self.losses)
-        for micro, batch in enumerate(self.windows.split(self.train.batch_size, dim=1)[:n_micro]):
+        batches = self.windows.split(self.train.batch_size, dim=1)
+        for micro, batch in enumerate(batches[:most], self.group.index * len(batches)):
             if self.model.config.dropout > 0:
                 self.dropout_keys.copy_(mix(mix(self.seed_keys ^ (self.iteration & MASK32)) + micro & MASK32))
             with self.autocast():
-                loss = self.loss(batch[:, :, :-1], batch[:, :, 1:]) / n_micro  # (R,)
+                loss = self.loss(batch[:, :, :-1], batch[:, :, 1:]) * (batch.shape[1] / self.windows.shape[1])  # (R,)
             loss.sum().backward()
             losses += loss.detach()
         return losses
