@@ -9,8 +9,9 @@ from analysis.measure.heads import FIRST_QUERY, MEASURES
 from analysis.report.figures import by_head_panels
 from analysis.report.head_figures import ablation_curve, head_maps, rank_figure, similarity_maps
 from analysis.report.section import Picture, Section, Table
-from analysis.report.words import number, percent, plus_minus
-from analysis.statistics import estimate
+from analysis.report.words import listed, number, p_text, percent, plus_minus, signed
+from analysis.statistics import Verdict, compare_together, estimate
+from analysis.summary import verdict_row
 
 HEADS, ABLATION = "What do the heads do?", "How important is each head?"
 Results = Mapping[int, Mapping[int, dict]]
@@ -53,8 +54,19 @@ def heads_section(results: Results, n_embd: int, block_size: int, title: str, wi
         pictures.append(Picture("ranks", title, caption, lambda: rank_figure(found, sizes)))
     columns = {LABELS[m]: (m, 2) for m in MEASURES} | {RANKS[r]: (r, 1) for r in RANKS}
     tables = each_head(results, "heads", columns) or [heads_table(results, n_embd)]
-    text = [heads_text(results, windows), *definitions()]
-    return Section("heads", HEADS, text, pictures, tables, rounded(results), heads_answer(results))
+    compared = compare_together({m: over_heads(results, m) for m in MEASURES}) if len(results) > 1 else {}
+    told = " ".join(filter(None, [heads_text(results, windows), trend_text(compared)]))
+    data = rounded(results) | {"verdicts": {name: verdict_row(verdict) for name, verdict in compared.items()}}
+    return Section("heads", HEADS, [told, *definitions()], pictures, tables, data, heads_answer(results))
+
+
+def trend_text(compared: Mapping[str, Verdict]) -> str:
+    """Which measures change with H, by the tests of the losses (all measures are one family)."""
+    sure = {name: verdict.trend for name, verdict in compared.items() if verdict.trend and verdict.trend.sign}
+    if sure:
+        changes = [f"{LABELS[m]} {signed(t.estimate, 3)} ({p_text(t.p)})" for m, t in sure.items()]
+        return f"Averaged over heads, these change for sure with each doubling of H: {listed(changes)}."
+    return "No average over heads changes surely with H." if any(v.tested for v in compared.values()) else ""
 
 
 def heads_answer(results: Results) -> str:
@@ -117,8 +129,8 @@ def definitions() -> list[str]:
         "Induction score: on random tokens and the same again, the share on the token after the earlier occurrence. "
         "Similarity of two heads: the Bhattacharyya coefficient of their patterns, sum over tokens of sqrt(p p').",
         "Effective rank: exp of the entropy of the singular values of W_Q W_Kᵀ, scaled to sum 1; stable rank: the sum "
-        "of their squares over the largest squared; numerical rank: how many exceed rounding. These are descriptions "
-        "of the trained heads, not tests.",
+        "of their squares over the largest squared; numerical rank: how many exceed rounding. What is said "
+        "of single heads describes them and is no test.",
     ]
 
 
