@@ -6,7 +6,8 @@
 A study is a config and what is changed in it; each H is compared at its own best of three learning rates, with seeds
 added until all pairs are settled to within 0.01 nats or there are twelve. --reduced has the same signs in an hour on
 two CPU cores: fewer head counts, seeds and steps, no growing, and the studies that are cheap. A command that was killed
-goes on where it stood. --page writes between the markers of the page; every number there is read from a report.json.
+goes on where it stood. --page writes between the markers of the page (of page.md beside this, where there is none yet);
+every number there is read from a report.json.
 """
 
 import argparse
@@ -120,7 +121,7 @@ def write_page(page: Path, chosen: list[str], report: Path, options: argparse.Na
         if STUDIES[name].networks:
             (study,) = read(folder(name, options))["studies"]
             parts[name] = "\n\n".join(study["opening"])
-    text = page.read_text(encoding="utf-8")
+    text = (page if page.exists() else ROOT / "experiments" / "page.md").read_text(encoding="utf-8")
     for name, part in parts.items():
         marked = re.compile(rf"(<!-- {name} -->\n).*?(<!-- end of {name} -->)", re.DOTALL)
         text = marked.sub(lambda m, part=part: f"{m[1]}\n{part}\n\n{m[2]}", text)

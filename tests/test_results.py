@@ -21,7 +21,6 @@ SMALL = {
     "train.warmup_iters": 1,
     "train.compile": "false",
 }
-PAGE = "\n".join(f"<!-- {name} -->\n<!-- end of {name} -->" for name in ("map", "studies", "machine"))
 
 
 def in_this_process(program, *argv):
@@ -36,7 +35,6 @@ def test_every_number_of_the_page_is_a_reports(tmp_path, monkeypatch):
     )
     monkeypatch.setattr(results, "run", in_this_process)
     page = tmp_path / "results.md"
-    page.write_text(PAGE)
     argv = ["--reduced", "--out", str(tmp_path / "out"), "--page", str(page), "--device", "cpu"]
     monkeypatch.setattr(sys, "argv", ["results", *argv])
     results.main()
