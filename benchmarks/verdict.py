@@ -67,7 +67,7 @@ def deviations(values: np.ndarray) -> tuple[float, float]:
 
 def welch(tables: np.ndarray, asked: Family) -> np.ndarray:
     """Which pairs of columns of (n, S, k) differ, every run with a seed of its own, as (n, pairs)."""
-    first, second = np.array([(asked.heads.index(a), asked.heads.index(b)) for a, b in asked.pairs]).T
+    first, second = np.array([(asked.n_head.index(a), asked.n_head.index(b)) for a, b in asked.pairs]).T
     mean, square = tables.mean(1), tables.var(1, ddof=1) / tables.shape[1]
     both = square[:, first] + square[:, second]
     df = both**2 / ((square[:, first] ** 2 + square[:, second] ** 2) / (tables.shape[1] - 1))
