@@ -34,11 +34,11 @@ class _Handler(logging.Handler):
         tqdm.write(printable(f"warning: {text}" if record.levelno >= logging.WARNING else text), file=self.stream)
 
 
-def log_to(stream: TextIO, level: int = logging.INFO) -> None:
-    """Let the project's messages of that level or a higher one be lines on `stream`, and no other library's."""
+def log_to(stream: TextIO) -> None:
+    """Let the project's messages be lines on `stream`, and no other library's."""
     log = logging.getLogger("headcount")
     log.handlers = [_Handler(stream)]
-    log.setLevel(level)
+    log.setLevel(logging.INFO)
 
 
 class InputError(Exception):

@@ -1,5 +1,6 @@
 """Which device to compute on, what it is called, and how much memory it has free."""
 
+import os
 from pathlib import Path
 
 import torch
@@ -42,7 +43,7 @@ def processor() -> str:
 
 
 def free_bytes(device: torch.device) -> int:
-    """Memory that a new program could take on the device."""
+    """Memory that a new program could take on the device; of a CPU's, the share of each of torchrun's processes."""
     if device.type == "cuda":
         kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # freed, and ours already
         return torch.cuda.mem_get_info(device)[0] + kept
@@ -53,7 +54,7 @@ def free_bytes(device: torch.device) -> int:
         free = next(int(line.split()[1]) * 1024 for line in text.splitlines() if line.startswith("MemAvailable"))
     except (OSError, StopIteration):
         return 4 * 2**30
-    return min([free, *_container_room()])
+    return min([free, *_container_room()]) // int(os.environ.get("LOCAL_WORLD_SIZE", 1))
 
 
 def _container_room() -> list[int]:

@@ -1,6 +1,5 @@
 """Train a head-count sweep: python train.py configs/quickstart.yaml [--section.key value ...]"""
 
-import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -44,14 +43,12 @@ OPTIONS = [
 
 
 def main(argv: Sequence[str]) -> None:
+    if int(os.environ.get("RANK", 0)) and "TORCHELASTIC_RUN_ID" in os.environ:
+        _follow()
+        return
     from experiment.command_line import parse
 
-    try:
-        config, options = parse(argv, "train.py", DESCRIPTION, EPILOG, OPTIONS)
-    except errors.InputError:
-        if os.environ.get("RANK", "0") != "0":
-            sys.exit(2)  # the first of torchrun's processes says it
-        raise
+    config, options = parse(argv, "train.py", DESCRIPTION, EPILOG, OPTIONS)
     path = Path(options.out_dir or Path("runs") / config.name)
     # torch takes seconds to import: --help and a mistake in the config need none of it
     if options.describe:
@@ -67,16 +64,16 @@ def main(argv: Sequence[str]) -> None:
     from training.run import train_experiment
     from training.table import result_table
 
+    errors.log_to(sys.stdout)
     names = [name.strip() for name in options.log.split(",") if name.strip()]
     with Ranks.joined() as ranks:
-        errors.log_to(sys.stdout, logging.INFO if ranks.leads else logging.WARNING)
 
         def carry_out(config: Config) -> Experiment:
             loggers = Loggers(names)
             try:
                 return train_experiment(config, path, options.device, loggers, ranks)
             finally:
-                loggers.finish(lambda: _pictures(path) if ranks.leads else [])
+                loggers.finish(lambda: _pictures(path))
 
         if options.settle is not None:
             from analysis.settle import MOST_SEEDS, settle
@@ -86,10 +83,23 @@ def main(argv: Sequence[str]) -> None:
             raise errors.InputError("--max_seeds is where --settle stops; add --settle, or leave it out")
         else:
             experiment = carry_out(config)
-        if ranks.leads:
-            print(f"\n{result_table(experiment)}\n")
-            print(errors.printable(f"sample from it:   {command('sample.py', path)}"))
-            print(errors.printable(f"compare the runs: {command('compare.py', path)}"))
+    print(f"\n{result_table(experiment)}\n")
+    print(errors.printable(f"sample from it:   {command('sample.py', path)}"))
+    print(errors.printable(f"compare the runs: {command('compare.py', path)}"))
+
+
+def _follow() -> None:
+    """What torchrun's processes other than the first do. That an end was asked for, the first says."""
+    from training.ranks import Ranks
+    from training.run import follow
+
+    try:
+        with Ranks.joined() as ranks:
+            follow(ranks)
+    except errors.Interrupted as stop:
+        sys.exit(stop.status)
+    except KeyboardInterrupt:
+        sys.exit(130)
 
 
 def _pictures(path: Path) -> list[Path]:

@@ -101,6 +101,11 @@ class TrainConfig:
     compile: bool | Literal["auto"] = "auto"
     """Compile with torch.compile; auto: where training is long enough to repay the time it takes."""
 
+    @property
+    def sequences(self) -> int:
+        """Sequences of a step of one run."""
+        return self.batch_size * self.gradient_accumulation_steps
+
 
 @dataclass
 class Config:

@@ -49,6 +49,7 @@ class Environment(TypedDict, total=False):
     compile: bool
     kernel: bool
     stack_size: int
+    ranks: int  # processes that trained it together
     threads: int
     cores: int | None
     init: dict[str, Any] | None  # the GPT-2 that runs started from

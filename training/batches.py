@@ -22,7 +22,7 @@ class Batches:
         self.tokens = dataset.train
         self.seeds = sorted({run.seed for run in runs})
         self.row = torch.tensor([self.seeds.index(run.seed) for run in runs], device=device)
-        self.batch_size = config.train.batch_size * config.train.gradient_accumulation_steps
+        self.batch_size = config.train.sequences
         self.block_size = config.model.block_size
         self.tokens_per_step = self.batch_size * self.block_size
         self.device = device

@@ -78,11 +78,12 @@ class Stack:
                 elif self._due(train.log_interval):
                     self._begin_lines(progress)
                     self._write_lines()
-                signals.received = self.group.agree(signals.received)
-                if signals.received or last or self._due(train.checkpoint_interval):
+                stop = self.group.agree(signals.received)  # asked once, as one may come at any moment
+                if stop or last or self._due(train.checkpoint_interval):
                     self._save()
-                if signals.received and not last:
-                    raise signals.interrupted(f"at iteration {self.iteration} of {train.max_iters}: checkpoint written")
+                if stop and not last:
+                    at = f"at iteration {self.iteration} of {train.max_iters}"
+                    raise signals.interrupted(f"{at}: checkpoint written", stop)
 
     def _before_the_first_step(self, validation: Validation, progress: Progress, signals: Signals) -> None:
         """Compile, say how long it will take, and measure where that is still to do."""
@@ -96,7 +97,8 @@ class Stack:
             self._begin_lines()
         if any(state.unmeasured for state in self.states):
             if not self._measure(validation, signals, progress):
-                raise signals.interrupted(f"while iteration {start} was measured")
+                stop = self.group.agree(signals.received)
+                raise signals.interrupted(f"while iteration {start} was measured", stop)
             if start == last:
                 self._save()
         signals.nothing_to_save = unsaved
@@ -156,7 +158,7 @@ class Stack:
         """Write the lines with their validation losses; False, and none written, where a signal came first."""
         with self._measuring():
             measured = validation(self.model, self.train_step.autocast, lambda: signals.received)
-        if self.group.agree(1 if measured is None else None):  # a rank of the group was stopped
+        if measured is None:
             return False
         progress.measured(self.iteration, measured[0])
         self._write_lines(

@@ -11,6 +11,7 @@ from tqdm import tqdm
 from experiment.config import TrainConfig
 from experiment.folder import Run
 from training.job import Job
+from training.signals import Signals
 from training.table import LossRows
 
 log = logging.getLogger("headcount")
@@ -92,6 +93,13 @@ class Progress:
         done = self.ranks.steps(self.uncounted)
         self.bar.update(done if self.ranks.size == 1 else done - self.shown)
         self.shown, self.uncounted = done, 0
+        self.ranks.hear()
+
+    def wait(self, signals: Signals) -> None:
+        """Show how far the others are, for whom this rank waits. Raises Interrupted where a signal came."""
+        self.count()
+        if signals.received:
+            raise signals.interrupted("while other ranks wrote their checkpoints", signals.received)
 
     def losses(self, means: Sequence[float], tokens_per_step: int) -> None:
         """Show the range of the training losses of all runs in the bar, and the tokens that they see a second."""

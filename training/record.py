@@ -56,6 +56,7 @@ def with_this_start(job: Job, asked: Sequence[Run], known: Sequence[Run], before
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
         "device": device_name(job.device),
         **job.settings.facts(job.device),
+        "ranks": job.ranks.size,
         "versions": {"python": platform.python_version(), "torch": torch.__version__},
     }
     if added := [run.name for run in asked if run.name not in named]:

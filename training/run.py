@@ -1,10 +1,11 @@
 """Carry out an experiment: check everything, make or continue the run folder, train every stack to the end."""
 
 import logging
+import platform
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from filelock import FileLock, Timeout
@@ -25,11 +26,12 @@ from training.job import Job
 from training.loggers import Loggers
 from training.loop import Stack
 from training.memory import out_of_memory
-from training.plan import Stacks, plan, stack_size
+from training.plan import Stacks, cut, plan
 from training.progress import Progress
 from training.ranks import Group, Ranks
 from training.record import record, recorded, with_this_start
-from training.settings import ExecutionSettings, choose, keep_freed_memory
+from training.settings import choose, keep_freed_memory
+from training.signals import Signals
 from training.validation import Validation
 
 log = logging.getLogger("headcount")
@@ -44,98 +46,123 @@ def train_experiment(
 ) -> Experiment:
     """Train every run of the experiment that is not finished, in the folder `path`; `loggers` get what it measures.
 
-    ranks: the processes that call this together, each of which trains its part.
+    ranks: the processes that carry it out together; this is the first, and the others `follow`.
 
     Raises:
         InputError: the folder holds another config or other data, or the config does not fit the data.
         Interrupted: by a signal, after a checkpoint.
     """
+    device = on(device_name, ranks)
+    examine(path, config)  # before the corpus is prepared, which may take long
+    dataset = prepare(config.data, given=given_tokenizer(config))
+    dataset.require(config.model.block_size)
+    init = open_init(config, dataset)
+
+    def check() -> tuple[Job, list[Run], list[dict]]:
+        """The job, the runs that are asked for, and all starts. Nothing is written."""
+        experiment, known = examine(path, config)
+        before = recorded(experiment, dataset, init)
+        settings = choose(config, dataset.tokenizer.vocab_size, device, before)
+        job = Job(experiment, dataset, device, settings, loggers or Loggers(), ranks)
+        asked = asked_for(experiment, config)
+        refuse_links_in(experiment)
+        if not all(run.finished for run in asked):
+            require_room(job)
+        return job, asked, with_this_start(job, asked, known, before)
+
+    check()
+    with locked(path):
+        job, asked, starts = check()  # again, as another process may have been here
+        rounds = planned(job, generations(asked, starts))
+        record(job, init, starts)
+        make_ready(job, asked)
+        to_train = [part for round_ in rounds for part in round_.left()]
+        unfinished = {run for runs, _ in to_train for run in runs}
+        for run in asked:
+            if run not in unfinished:
+                checkpoint.put_back(run, run.max_iters)
+        say_what_rests(job.experiment, asked)
+        if to_train:
+            announce(job, to_train)
+            ranks.share((job.experiment, job.settings, device.type, job.loggers.names, dataset.hash, rounds))
+            train(job, rounds)
+        else:
+            unseen = "; --log shows only what is trained with it" * bool(job.loggers.names)
+            log.info(f"{path}: all {len(asked)} runs are finished{unseen}")
+    return job.experiment
+
+
+def follow(ranks: Ranks) -> None:
+    """What torchrun's other processes do: train what the first one deals, until it has no more."""
+    while (shared := ranks.share(None)) is not None:
+        experiment, settings, device_name, names, data_hash, rounds = shared
+        device = on(device_name, ranks)
+        dataset = prepare(experiment.config.data, progress=False, given=given_tokenizer(experiment.config))
+        if dataset.hash != data_hash:
+            raise InputError(
+                f"data: another corpus on this machine ({platform.node()}) than on the first; put it right"
+            )
+        loggers = Loggers(names)
+        try:
+            train(Job(experiment, dataset, device, settings, loggers, ranks), rounds)
+        finally:
+            loggers.finish()
+
+
+def on(device_name: str, ranks: Ranks) -> torch.device:
+    """The device of that name, made ready."""
     device = ranks.device(pick_device(device_name))
     if device.type == "cuda":
         torch.cuda.set_device(device.index or 0)  # streams and graphs are made on the current one
     keep_freed_memory()
-    examine(path, config)  # before the corpus is prepared, which may take long
-    dataset, init = ranks.in_turn(lambda: open_data(config))
-    own = {"dataset": dataset, "device": device, "loggers": loggers or Loggers(), "ranks": ranks}
-    if ranks.leads:
-        check(config, path, init, own)
-    with locked(path) if ranks.leads else nullcontext():
-        begun = begin(config, path, init, own) if ranks.leads else None
-        experiment, settings, parts, stacks = ranks.share(begun)
-        if stacks:
-            job = Job(experiment, settings=settings, **own)
-            job.loggers.open(experiment)
-            train_stacks(job, parts, stacks)
-    return experiment
+    return device
 
 
-def open_data(config: Config) -> tuple[Dataset, dict | None]:
-    """The corpus, tokenised, and facts of the GPT-2 that runs start from (see `open_init`)."""
-    dataset = prepare(config.data, given=given_tokenizer(config))
-    dataset.require(config.model.block_size)
-    return dataset, open_init(config, dataset)
+@dataclass(frozen=True)
+class Round:
+    """Runs that are trained before others: of one of an experiment's `generations`."""
+
+    stacks: list[Stacks]
+    """What is left of each stack."""
+    n_group: int
+    """Groups of ranks that take them in turn."""
+
+    def left(self) -> Stacks:
+        return [part for stack in self.stacks for part in stack]
 
 
-def check(config: Config, path: Path, init: dict | None, own: dict[str, Any]) -> tuple[Job, list[Run], list[dict]]:
-    """The job, the runs that are asked for, and all starts; own: the other fields of a Job. Nothing is written."""
-    experiment, known = examine(path, config)
-    before = recorded(experiment, own["dataset"], init)
-    settings = choose(config, own["dataset"].tokenizer.vocab_size, own["device"], before)
-    job = Job(experiment, settings=settings, **own)
-    asked = asked_for(experiment, config)
-    refuse_links_in(experiment)
-    if not all(run.finished for run in asked):
-        require_room(job)
-    return job, asked, with_this_start(job, asked, known, before)
+def planned(job: Job, parts: Sequence[Sequence[Run]]) -> list[Round]:
+    """A round for each part of the runs of which something is left to train."""
+    rounds = []
+    for runs in parts:
+        n_stack, n_group = cut(len(runs), job.settings.stack_size, job.ranks.size, job.config.train.sequences)
+        rounds.append(Round(stacks_of(runs, n_stack), n_group))
+    return [round_ for round_ in rounds if round_.left()]
 
 
-def begin(
-    config: Config, path: Path, init: dict | None, own: dict[str, Any]
-) -> tuple[Experiment, ExecutionSettings, list[list[Run]], Stacks]:
-    """Check again, as another process may have been here, make the folder ready, and say what will be trained.
-
-    Returns the experiment, how it is computed, its `generations`, and the stacks that are left to train.
-    """
-    job, asked, starts = check(config, path, init, own)
-    parts, held = generations(asked, starts), {run: good_iterations(run) for run in asked}
-    stacks = plan(parts, held, stack_size(len(asked), job.ranks.size, job.settings.stack_size, batch_of(config)))
-    record(job, init, starts)
-    make_ready(job, asked)
-    in_stacks = {run for runs, _ in stacks for run in runs}
-    for run in asked:
-        if run not in in_stacks:
-            checkpoint.put_back(run, run.max_iters)
-    say_what_rests(job.experiment, asked)
-    if stacks:
-        announce(job, stacks)
-    else:
-        unseen = "; --log shows only what is trained with it" * bool(job.loggers.names)
-        log.info(f"{path}: all {len(asked)} runs are finished{unseen}")
-    return job.experiment, job.settings, parts, stacks
+def stacks_of(runs: Sequence[Run], n_stack: int) -> list[Stacks]:
+    """See `plan`: by the checkpoints that are there."""
+    return plan(runs, {run: good_iterations(run) for run in runs}, n_stack)
 
 
-def train_stacks(job: Job, parts: Sequence[Sequence[Run]], stacks: Stacks) -> None:
-    """Train every stack to its end, in smaller ones where the memory is not enough. parts: see `generations`.
-
-    Each rank trains those that it is dealt, and waits for the others.
-    """
-    validation = Validation(job.dataset, job.config.model.block_size, job.device)
-    own, group = job.ranks.deal(stacks)
-    if (shared := batch_of(job.config)) % group.size:
-        raise InputError(
-            f"train.batch_size {job.config.train.batch_size}: {group.size} ranks share a batch of {shared} sequences; "
-            "give a multiple, or start fewer processes"
-        )
-    everywhere, mine = stacks, {run for runs, _ in own for run in runs}
-    while own and not fits_in_memory(job, own, everywhere, group, validation):
-        size = max(len(runs) for runs, _ in own)
-        if size == 1:
-            raise WorkError(too_large(job))
-        if job.device.type == "cuda":
-            torch.cuda.empty_cache()
-        log.warning(f"out of memory with {size} runs at once: going on with {size // 2} from the last checkpoint")
-        parts = [[run for run in runs if run in mine] for runs in parts]
-        own = everywhere = plan(parts, {run: good_iterations(run) for runs in parts for run in runs}, size // 2)
+def train(job: Job, rounds: Sequence[Round]) -> None:
+    """Train one round after another. Each rank trains what it is dealt, and waits for the others."""
+    job.loggers.open(job.experiment)
+    for round_ in rounds:
+        own, group = job.ranks.deal(round_.stacks, round_.n_group, job.config.train.sequences, job.device.type)
+        validation = Validation(job.dataset, job.config.model.block_size, job.device, group)
+        everywhere = round_.left()
+        while not fits_in_memory(job, own, everywhere, group, validation):
+            size = max(len(runs) for runs, _ in own)
+            if size == 1:
+                raise WorkError(too_large(job))
+            if group.size > 1:
+                raise WorkError(f"out of memory with {size} runs at once; give --train.stack {size // 2}")
+            if job.device.type == "cuda":
+                torch.cuda.empty_cache()
+            log.warning(f"out of memory with {size} runs at once: going on with {size // 2} from the last checkpoint")
+            halves = Round([half for runs, _ in own for half in stacks_of(runs, -(-len(runs) // (size // 2)))], 1)
+            own = everywhere = halves.left()
 
 
 def fits_in_memory(job: Job, stacks: Stacks, everywhere: Stacks, group: Group, validation: Validation) -> bool:
@@ -145,17 +172,13 @@ def fits_in_memory(job: Job, stacks: Stacks, everywhere: Stacks, group: Group, v
             for number, (runs, start) in enumerate(stacks, 1):
                 progress.begin(number, runs)
                 Stack(job, runs, start, group).train(validation, progress)
-            job.ranks.wait(progress.count)
+            with Signals() as signals:
+                job.ranks.wait(lambda: progress.wait(signals))
     except (torch.OutOfMemoryError, RuntimeError, MemoryError) as error:
         if not out_of_memory(error):
             raise
         return False
     return True
-
-
-def batch_of(config: Config) -> int:
-    """Sequences of a step of one run."""
-    return config.train.batch_size * config.train.gradient_accumulation_steps
 
 
 def open_init(config: Config, dataset: Dataset) -> dict | None:

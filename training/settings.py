@@ -101,7 +101,7 @@ def compile_repays(config: Config, vocab_size: int, device: torch.device) -> boo
     train = config.train
     if device.type == "cuda":
         return train.max_iters >= COMPILE_ITERS
-    tokens = train.max_iters * train.batch_size * train.gradient_accumulation_steps * config.model.block_size
+    tokens = train.max_iters * train.sequences * config.model.block_size
     n_run = math.prod(len(values) for values in axes(config).values())
     flops = 3 * sum(flops_per_token(config.model, vocab_size, config.head_counts[0]).values())
     return device.type == "cpu" and flops * tokens * n_run >= COMPILE_FLOPS

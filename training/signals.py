@@ -10,7 +10,7 @@ import sys
 import threading
 
 from errors import Interrupted
-from training.ranks import started_by_torchrun
+from training.ranks import leads, started_by_torchrun
 
 NUMBERS = (signal.SIGINT, signal.SIGTERM)
 
@@ -33,10 +33,10 @@ class Signals:
         threading.Thread(target=self._watch, args=(readable,), daemon=True).start()
         return self
 
-    def interrupted(self, where: str) -> Interrupted:
+    @staticmethod
+    def interrupted(where: str, number: int) -> Interrupted:
         """What to raise once everything is saved."""
-        name = signal.Signals(self.received).name
-        return Interrupted(f"{name} {where}; the same command goes on from here", 128 + self.received)
+        return Interrupted(f"{signal.Signals(number).name} {where}; the same command goes on from here", 128 + number)
 
     def __exit__(self, *_: object) -> None:
         if self.previous:
@@ -56,7 +56,8 @@ class Signals:
                     continue
                 count += 1
                 if count == 1 and self.nothing_to_save is not None:
-                    print(f"\n{signal.Signals(byte[0]).name} {self.nothing_to_save}", file=sys.stderr, flush=True)
+                    if leads():
+                        print(f"\n{signal.Signals(byte[0]).name} {self.nothing_to_save}", file=sys.stderr, flush=True)
                     os._exit(128 + byte[0])
                 if count == 2 and not started_by_torchrun():  # which passes on what the terminal sent already
                     os._exit(128 + byte[0])

@@ -54,7 +54,7 @@ class TrainStep:
         self.work: Callable[[], None] = self.compute
         if settings.compile:
             self.loss = compiled_loss(model)
-            if self.device.type == "cuda":
+            if self.device.type == "cuda" and group.size == 1:  # collectives stay out of a graph
                 self.work = Graphed(self.compute, self.optimizer.make_capturable)
 
     def __call__(self, iteration: int, windows: Tensor) -> None:
@@ -67,7 +67,8 @@ class TrainStep:
         """The step itself, from self.iteration and self.windows."""
         self.optimizer.zero_grad()
         losses = self.backward()
-        self.group.mean(self.optimizer.grads, losses)
+        self.group.sum(self.optimizer.grads)
+        self.group.sum(losses)
         norms = self.optimizer.clip(losses)
         self.optimizer.step(self.lr_schedule.index_select(0, self.iteration)[0])
         self.losses.copy_(losses)
@@ -76,12 +77,13 @@ class TrainStep:
     def backward(self, most: int | None = None) -> Tensor:
         """Gradients of the mean loss into the optimizer's buffer; returns the losses (R,). most: batches to take."""
         losses = torch.zeros_like(self.losses)
-        batches = self.windows.split(self.train.batch_size, dim=1)
-        for micro, batch in enumerate(batches[:most], self.group.index * len(batches)):
+        batches = self.windows.split(self.train.batch_size, dim=1)[:most]
+        for micro, batch in enumerate(batches, self.group.index << 16):  # ranks drop out of their own
             if self.model.config.dropout > 0:
                 self.dropout_keys.copy_(mix(mix(self.seed_keys ^ (self.iteration & MASK32)) + micro & MASK32))
             with self.autocast():
-                loss = self.loss(batch[:, :, :-1], batch[:, :, 1:]) * (batch.shape[1] / self.windows.shape[1])  # (R,)
+                mean = self.loss(batch[:, :, :-1], batch[:, :, 1:])  # (R,)
+                loss = mean * (batch.shape[1] / self.train.sequences)
             loss.sum().backward()
             losses += loss.detach()
         return losses

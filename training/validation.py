@@ -12,6 +12,7 @@ from data.batches import validation_windows
 from data.config import RELATIONS
 from data.dataset import Dataset
 from model.gpt import GPT
+from training.ranks import Group, leads
 
 LARGEST_TENSOR = {"cpu": 2**22, "cuda": 2**27}
 """Elements of the largest tensor of a measurement: what stays in a CPU's cache, and what fills a GPU."""
@@ -24,7 +25,9 @@ Autocast = Callable[[], AbstractContextManager]
 class Validation:
     """The whole validation split, the same windows for every run."""
 
-    def __init__(self, dataset: Dataset, block_size: int, device: torch.device):
+    def __init__(self, dataset: Dataset, block_size: int, device: torch.device, group: Group = Group()):  # noqa: B008
+        """group: the ranks that measure together, each its part of the split."""
+        self.group = group
         x, y = validation_windows(dataset.val, block_size)
         self.x, self.y = torch.from_numpy(x).to(device), torch.from_numpy(y).to(device)  # (N, T)
         codes = torch.zeros_like(self.y)
@@ -41,14 +44,18 @@ class Validation:
 
         None where `stop`, asked between parts of the split, says so.
         """
-        sums = []
-        parts = list(self._parts(model))
-        for part in tqdm(parts, "measuring", unit="part", disable=None, leave=False, delay=SILENCE, dynamic_ncols=True):
+        sums = [torch.zeros(len(model.n_head), len(self.groups), device=self.x.device)]
+        parts = list(self._parts(model))[self.group.index :: self.group.size]
+        show = None if leads() else True
+        for part in tqdm(parts, "measuring", unit="part", disable=show, leave=False, delay=SILENCE, dynamic_ncols=True):
             if stop():
-                return None
+                break
             sums.append(self._sums(model, autocast, part))
+        total = self.group.sum(torch.stack(sums).cpu().double().sum(0))  # (R, 5)
+        if self.group.agree(len(sums) <= len(parts)):
+            return None
         counts = self.groups.sum((1, 2), dtype=torch.float32).cpu().double()
-        means = (torch.stack(sums).cpu().double().sum(0) / counts).tolist()  # (R, 5)
+        means = (total / counts).tolist()
         relations = [dict(zip(RELATIONS, row[1:], strict=True)) if self.tagged else {} for row in means]
         return [row[0] for row in means], relations
 

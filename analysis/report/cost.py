@@ -23,7 +23,7 @@ Costs = Mapping[str, Mapping[str, Mapping[str, float]]]
 
 def iteration_tokens(config: Config) -> int:
     train = config.train
-    return train.batch_size * train.gradient_accumulation_steps * config.model.block_size
+    return train.sequences * config.model.block_size
 
 
 def iteration_flops(config: Config, vocab_size: int, n_head: int) -> float:

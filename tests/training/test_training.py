@@ -262,7 +262,8 @@ def test_runs_that_have_come_unequally_far_go_on_from_where_each_is(tmp_path):
     longer = [dataclasses.replace(run, max_iters=16) for run in runs]
 
     def plan(runs, stack_size):
-        return planned([runs], {run: good_iterations(run) for run in runs}, stack_size)
+        stacks = planned(runs, {run: good_iterations(run) for run in runs}, -(-len(runs) // stack_size))
+        return [part for stack in stacks for part in stack]
 
     assert plan(runs, 4) == []
     assert plan(longer, 4) == [(longer, 12)]
