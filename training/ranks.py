@@ -46,6 +46,8 @@ def talking() -> Iterator[None]:
     """Where one rank needs another. Raises Interrupted where that one, or torchrun, has ended."""
     try:
         yield
+    except torch.OutOfMemoryError:
+        raise
     except RuntimeError as error:
         reason = str(error).strip().splitlines()[0][:100]
         raise Interrupted(f"another rank ended ({reason}); the same command goes on from its checkpoint", 1) from None
@@ -103,7 +105,8 @@ class Ranks:
         try:
             yield ranks
         finally:
-            ranks.hear()
+            with suppress(Interrupted):
+                ranks.hear()
         if ranks.leads:
             ranks.share(None)
         if dist.is_initialized():

@@ -166,7 +166,8 @@ class Graphed:
         self.before_recording()
         graph = torch.cuda.CUDAGraph()
         try:
-            with torch.cuda.graph(graph, stream=self.stream):
+            # the outer context, as a recording that fails leaves its stream the current one
+            with torch.cuda.stream(torch.cuda.current_stream()), torch.cuda.graph(graph, stream=self.stream):
                 self.work()
             self.graph = graph
         except torch.OutOfMemoryError:

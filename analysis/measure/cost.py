@@ -49,8 +49,8 @@ class Alone:
 
     def step(self) -> None:
         self.train_step(0, self.windows)
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
+        if self.device.type != "cpu":
+            torch.accelerator.synchronize(self.device)
 
     def standing_bytes(self) -> int:
         """Weights, gradients, AdamW's moments and the tokens: what lies in memory between iterations."""

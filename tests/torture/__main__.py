@@ -1,4 +1,4 @@
-"""python -m tests.torture --minutes 10 --seed 0 [--parts kills damage input disk resources]"""
+"""python -m tests.torture --minutes 10 --seed 0 [--parts kills ranks damage input disk resources]"""
 
 import argparse
 import os
@@ -8,8 +8,8 @@ import tempfile
 import time
 from pathlib import Path
 
-PARTS = {"kills": 0.3, "damage": 0.35, "input": 0.25, "disk": 0.05, "resources": 0.05}
-LEAST = {"kills": 100, "damage": 500, "input": 2000, "disk": 1, "resources": 1}
+PARTS = {"kills": 0.25, "ranks": 0.1, "damage": 0.3, "input": 0.25, "disk": 0.05, "resources": 0.05}
+LEAST = {"kills": 100, "ranks": 5, "damage": 500, "input": 2000, "disk": 1, "resources": 1}
 
 
 def main() -> int:
@@ -27,7 +27,7 @@ def main() -> int:
         import torch
 
         torch.set_num_threads(1)
-        from tests.torture import damage, disk, inputs, kills, resources
+        from tests.torture import damage, disk, inputs, kills, ranks, resources
         from tests.torture.common import Tally
 
         tally = Tally()
@@ -39,6 +39,8 @@ def main() -> int:
             started = time.monotonic()
             if part == "kills":
                 kills.kills(folder, rng, tally, deadline, LEAST[part])
+            elif part == "ranks":
+                ranks.ranks(folder, rng, tally, deadline, LEAST[part])
             elif part == "damage":
                 damage.damages(folder, Path(name) / "cache", rng, tally, deadline, LEAST[part])
             elif part == "input":

@@ -5,7 +5,6 @@ import logging
 import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -14,20 +13,17 @@ import torch.distributed as dist
 
 from experiment.folder import Experiment
 from tests.conftest import config_yaml, small_config
+from tests.torture.ranks import children
+from tests.torture.ranks import torchrun as start
 from training.plan import cut, plan
 from training.ranks import Group, Ranks, Relay
 from training.run import train_experiment
 
-ROOT = Path(__file__).parent.parent.parent
 
-
-def torchrun(ranks: int, config, out: Path) -> subprocess.Popen:
+def torchrun(n_rank: int, config, out: Path) -> subprocess.Popen:
     file = out.with_suffix(".yaml")
     file.write_text(config_yaml(config))
-    command = ["-m", "torch.distributed.run", "--nproc_per_node", str(ranks), ROOT / "train.py", file, "--out_dir", out]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    return subprocess.Popen([sys.executable, *map(str, command)], env=environment, **streams)
+    return start(n_rank, [file, "--out_dir", out])
 
 
 def test_runs_over_ranks_end_with_the_bits_of_one_process_and_speak_with_one_voice(tmp_path):
@@ -80,10 +76,6 @@ def test_a_rank_that_dies_ends_the_others_and_one_process_goes_on_to_the_same_bi
     resumed = train_experiment(config, out, "cpu")
     for run, other in zip(resumed.runs, train_experiment(config, tmp_path / "whole", "cpu").runs, strict=True):
         assert (run.path / "model.safetensors").read_bytes() == (other.path / "model.safetensors").read_bytes()
-
-
-def children(pid: int) -> list[int]:
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def environment(pid: int) -> dict[str, str]:

@@ -18,7 +18,7 @@ from training import settings as settings_module
 from training.job import Job
 from training.loop import Stack
 from training.memory import bytes_of_a_run
-from training.plan import plan
+from training.plan import cut, plan
 from training.run import train_experiment
 from training.settings import ExecutionSettings, choose, compile_repays, native_precision
 
@@ -163,8 +163,9 @@ def test_stacks_are_sized_by_free_memory_and_even(monkeypatch):
     assert free_bytes(CPU) > 10 * needed
     for room, sizes in ((100, [6]), (5.5, [3, 3]), (4.5, [3, 3]), (2.5, [2, 2, 2]), (0.1, [1] * 6)):
         monkeypatch.setattr(settings_module, "free_bytes", lambda device, room=room: room * needed / 0.7)
-        stacks = plan([runs], {run: {} for run in runs}, choose(config, 300, CPU).stack_size)
-        assert [len(together) for together, _ in stacks] == sizes
+        n_stack, _ = cut(6, choose(config, 300, CPU).stack_size)
+        stacks = plan(runs, {run: {} for run in runs}, n_stack)
+        assert [len(together) for ((together, _),) in stacks] == sizes
 
 
 def test_out_of_memory_halves_the_stack_and_goes_on_from_the_last_checkpoint(tmp_path, monkeypatch, caplog):
