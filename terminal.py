@@ -64,6 +64,11 @@ def wrap(text: str, width: int) -> str:
     return "\n".join("\n".join(line) for line in lines)
 
 
+def counted(number: int, what: str) -> str:
+    """1 layer, 2 layers"""
+    return f"{number} {what}" + "s" * (number != 1)
+
+
 def command(program: str, *arguments: object) -> str:
     """A command line that works where it is read: with this interpreter and folder, or as installed commands."""
     started = Path(sys.argv[0])

@@ -5,6 +5,8 @@ import textwrap
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from terminal import counted
+
 
 @dataclass(frozen=True)
 class RunCurve:
@@ -70,7 +72,7 @@ class Study:
 
         setting: (learning_rate, weight_decay), where several were swept.
         """
-        lines = textwrap.wrap(f"{self.name}: D = {self.n_embd}, {self.n_layer} layers", 64)
+        lines = textwrap.wrap(f"{self.name}: D = {self.n_embd}, {counted(self.n_layer, 'layer')}", 64)
         if setting:
             lines.append(f"learning rate {setting[0]:g}, weight decay {setting[1]:g}")
         return "\n".join(lines)

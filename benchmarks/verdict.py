@@ -24,7 +24,7 @@ from analysis.runs import RunCurve
 from analysis.statistics.contrasts import Family, family
 from analysis.statistics.variance import CAUTION
 from benchmarks.calibration import EFFECTS, LEVEL, holm, moderated
-from benchmarks.common import table
+from terminal import table
 
 POWER = 0.8
 MOST_SEEDS = 200

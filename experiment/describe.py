@@ -9,7 +9,7 @@ from experiment.config import Config
 from experiment.pretrained import open_pretrained
 from model.describe import attention_shapes, flops_per_token, parameter_table, score_bytes
 from model.gpt import GPT
-from terminal import table
+from terminal import counted, table
 
 WIDTH = 80
 ASSUMED_VOCABULARY = 256
@@ -43,7 +43,7 @@ def description(config: Config) -> str:
         ["MiB of scores", *(f"{score_bytes(model, count, config.train.batch_size) / 2**20:,.1f}" for count in heads)],
     ]
     told = (
-        f"{config.name}: D = {model.n_embd}, {model.n_layer} layers, T = {model.block_size}, batch "
+        f"{config.name}: D = {model.n_embd}, {counted(model.n_layer, 'layer')}, T = {model.block_size}, batch "
         f"B = {config.train.batch_size}, vocabulary {vocab_size:,}{assumed}"
     )
     legend = (

@@ -7,10 +7,11 @@ A study is a config and what is changed in it; each H is compared at its own bes
 added until all pairs are settled to within 0.01 nats or there are twelve. --reduced has the same signs in an hour on
 two CPU cores: fewer head counts, seeds and steps, no growing, and the studies that are cheap. A command that was killed
 goes on where it stood. --page writes between the markers of the page (of page.md beside this, where there is none yet);
-every number there is read from a report.json.
+every number there is read from what compare.py wrote.
 """
 
 import argparse
+import csv
 import json
 import re
 import subprocess
@@ -75,7 +76,7 @@ def main() -> None:
         if STUDIES[name].networks:
             run("compare.py", folder(name, options), "--device", options.device)
     report = Path(options.out) / "map"
-    run("compare.py", *(folder(name, options) for name in chosen), "--quick", "--out", report)
+    run("compare.py", *(folder(name, options) for name in chosen), "--quick", "--csv", "--out", report)
     if options.page:
         hours = (time.monotonic() - began) / 3600
         write_page(Path(options.page), chosen, report, options, hours)
@@ -112,8 +113,8 @@ def write_page(page: Path, chosen: list[str], report: Path, options: argparse.Na
         ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True
     ).stdout.strip()
     parts = {
-        "map": markdown(*map_table(found["overview"]["studies"])),
-        "studies": "\n".join(f"- **{name}**: {' '.join(study['answer'])}" for name, study in named(found)),
+        "map": markdown(report / "tables" / "overview.csv"),
+        "studies": "\n".join(f"- **{study['name']}**: {' '.join(study['answer'])}" for study in found["studies"]),
         "machine": f"{device_name(pick_device(options.device))}, commit {commit}, {hours:.1f} hours, "
         + ("the reduced version." if options.reduced else "the whole version."),
     }
@@ -133,24 +134,10 @@ def read(report: Path) -> dict:
     return json.loads((report / "report.json").read_text(encoding="utf-8"))
 
 
-def named(found: dict) -> list[tuple[str, dict]]:
-    return [(study["name"], study) for study in found["studies"]]
-
-
-def map_table(rows: list[dict]) -> tuple[list[str], list[list[str]]]:
-    """Head and rows: each study's trend, and the head counts that can be the best."""
-    head = ["study", "nats for each doubling of H", "95 % CI", "p", "lowest at", "can be the best", "seeds"]
-    lines = []
-    for row in rows:
-        trend = row["trend"]
-        ends = f"{trend['low']:+.4f} … {trend['high']:+.4f}" if trend["low"] is not None else "–"
-        p = "–" if trend["p"] is None else "< 0.001" if trend["p"] < 0.001 else f"{trend['p']:.3f}"
-        best = ", ".join(map(str, row["best"]))
-        lines.append([row["label"], f"{trend['estimate']:+.4f}", ends, p, f"H = {row['lowest']}", best, row["seeds"]])
-    return head, [[str(cell).replace("-0.", "−0.") for cell in line] for line in lines]
-
-
-def markdown(head: list[str], rows: list[list[str]]) -> str:
+def markdown(table: Path) -> str:
+    """A CSV of compare.py's as a Markdown table."""
+    with open(table, encoding="utf-8", newline="") as file:
+        head, *rows = csv.reader(file)
     return "\n".join("| " + " | ".join(line) + " |" for line in [head, ["---"] * len(head), *rows])
 
 

@@ -20,6 +20,7 @@ from analysis.summary import final_losses, summarize
 from experiment.config import Config
 from experiment.folder import Experiment
 from experiment.pretrained import Pretrained
+from terminal import counted
 
 QUICK = "--quick runs no network: shown is what was measured before. Without it, the rest is measured."
 
@@ -111,7 +112,7 @@ def study_plan(
 
     def make() -> Part:
         size = f", {study.parameters:,} parameters whatever H" if study.parameters else ""
-        shape = f"D = {study.n_embd}, {study.n_layer} layers, context {study.block_size} tokens"
+        shape = f"D = {study.n_embd}, {counted(study.n_layer, 'layer')}, context {study.block_size} tokens"
         told, found = facts(first.config, first.environment, summary), sections()
         answer = attempt("answer", opening.TITLE, lambda: open_with(found)) if groups else []
         return Part(
@@ -156,9 +157,9 @@ def pretrained_plan(source: Pretrained, quick: bool, device: str, shares: int = 
     measurements = Measurements.of_pretrained(source, device)
 
     def make() -> Part:
-        shape = f"D = {config.n_embd}, {config.n_layer} layers, H = {config.n_head}"
+        shape = f"D = {config.n_embd}, {counted(config.n_layer, 'layer')}, H = {config.n_head}"
         rows = [
-            ("Network", f"D = {config.n_embd}, {config.n_layer} layers, context {config.block_size} tokens"),
+            ("Network", f"D = {config.n_embd}, {counted(config.n_layer, 'layer')}, context {config.block_size} tokens"),
             ("Heads", f"H = {config.n_head} a layer, {config.n_head * config.n_layer} in all"),
             ("Size of a head", f"d_h = {config.n_embd // config.n_head}"),
             ("Text", measurements.text.words("heads")),
@@ -206,7 +207,10 @@ def facts(config: Config, environment: dict, summary: dict) -> list[tuple[str, s
     used = sum(run["left_out"] is None for run in runs)
     versions = environment.get("versions", {})
     rows = [
-        ("Network", f"D = {summary['n_embd']}, {summary['n_layer']} layers, context {summary['block_size']} tokens"),
+        (
+            "Network",
+            f"D = {summary['n_embd']}, {counted(summary['n_layer'], 'layer')}, context {summary['block_size']} tokens",
+        ),
         ("Parameters", f"{summary['parameters']:,}, the same for every H" if summary["parameters"] else "–"),
         ("Head counts H", ", ".join(map(str, heads))),
         ("Runs", f"{used} of {len(runs)} finished; seeds {', '.join(map(str, seeds))}"),
