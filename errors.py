@@ -5,8 +5,11 @@ Exit status, the same for train.py, sample.py and compare.py:
 """
 
 import argparse
+import difflib
 import errno
+import io
 import logging
+import re
 import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn, TextIO
@@ -68,14 +71,20 @@ class ArgumentParser(argparse.ArgumentParser):
         kind, _, extra = message.partition("unrecognized arguments: ")
         if not kind and extra and not extra.startswith("-"):
             raise InputError(f"{extra}: belongs to no option; a path or text with spaces needs quotes, 'like this'")
-        raise InputError(f"{message} (see {self.prog} --help)")
+        names = {name.replace("-", "_"): name for name in self._option_string_actions}  # --top-k is as near as --top_k
+        near = difflib.get_close_matches(re.split("[= ]", extra)[0].replace("-", "_"), names, 1)
+        meant = f"did you mean {names[near[0]]}? " if near else ""
+        raise InputError(f"{message} ({meant}see {self.prog} --help)")
 
 
 def guard(program: str, main: Callable[[Sequence[str]], None], argv: Sequence[str]) -> int:
     """Run `main(argv)`; print an expected error as `program: message` on stderr and return the exit status.
 
-    A terminal or file that cannot show a character gets `?` or an escape in its place.
+    A terminal or file that cannot show a character gets `?` or an escape in its place; a closed one gets nothing.
     """
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, io.StringIO())
     for stream, way in ((sys.stdout, "replace"), (sys.stderr, "backslashreplace")):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors=way)
@@ -109,7 +118,7 @@ def _told(error: BaseException) -> tuple[str, int]:
         if error.errno == errno.ENAMETOOLONG:
             return f"{str(error.filename)[:60]}…: too long a name; give a shorter one", 2
         name = error.filename2 or error.filename  # of two, the first is the temporary one
-        return f"{error.strerror or error}:" + (f" {name}" if name else ""), 1
+        return f"{error.strerror or error}" + (f": {name}" if name else ""), 1
     if isinstance(error, KeyboardInterrupt):
         return "interrupted", 130
     return ("out of memory" if isinstance(error, MemoryError) else "nested too deep"), 1

@@ -80,6 +80,10 @@ def main(argv: Sequence[str]) -> None:
     prompt, scored = read_text("--prompt", args.prompt), read_text("--score", args.score)
     if scored == "":
         raise InputError("--score: there is no text in it")
+    if scored is not None and (
+        unused := ["prompt"] * (prompt is not None) + [k for k, v in given.items() if v is not None]
+    ):
+        raise InputError(f"--score draws no samples: leave out {', '.join(f'--{name}' for name in unused)}")
     errors.log_to(sys.stderr)
 
     from experiment.loaded import Runs

@@ -64,9 +64,10 @@ class Dataset:
         """Raise InputError unless both splits hold a window of `block_size` tokens and the one that follows."""
         name, tokens = min(("training", self.train), ("validation", self.val), key=lambda split: len(split[1]))
         if len(tokens) <= block_size:
+            few = f"at most {len(tokens) - 1} with this corpus, or " * (len(tokens) > 1)
             raise InputError(
-                f"model.block_size: {block_size} is too long: the {name} split has {len(tokens)} tokens; "
-                f"at most {len(tokens) - 1} with this corpus, or give a larger one"
+                f"model.block_size: {block_size} is too long: the {name} split has "
+                f"{len(tokens)} token{'s' * (len(tokens) != 1)}; {few}give a larger one"
                 + " (or a larger data.val_fraction or data.val_tokens)"
                 * (name == "validation")
             )

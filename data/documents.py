@@ -24,6 +24,7 @@ SIGNS = {
     "\ufeff": "holds U+FEFF, the byte order mark of some file, inside; take it out, or it is text like any other",
     r"\A\s*(?:\{\s*\"|\[\s*\{)": "looks like JSON, and is read as text; name it .json or .jsonl to read data.column",
     r"(?i)\A\s*<(?:!doctype )?html": "is a web page, and its markup is read as text",
+    r"\A\s*<\?xml": "is XML, and its markup is read as text",
 }
 """What a user should know of a text that holds a pattern."""
 SIGNS_OF_ROWS = {EOT: f"holds {END_OF_TEXT}, which is text like any other"}
@@ -81,7 +82,9 @@ def open_files(config: DataConfig, files: dict[str, list[File]]) -> Files:
     kinds = {file.kind for of in files.values() for file in of}
     if len(kinds) > 1:
         found = ", ".join(sorted(kind or "text" for kind in kinds))
-        raise InputError(f"data.path: {config.path} names files of several kinds ({found}); name one kind")
+        key = "path" if len({file.kind for file in files["train"]}) > 1 else "val_path"
+        what = "names files of several kinds" if key == "path" else "is of another kind than data.path"
+        raise InputError(f"data.{key}: {getattr(config, key)} {what} ({found}); name one kind")
     kind = kinds.pop()
     if kind is None and config.column != DataConfig.column:
         raise InputError(f"data.column means nothing for the text files that {config.path} names; leave it out")

@@ -97,7 +97,10 @@ def complaints(file: File) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError:
-        raise InputError(f"data.{file.key}: no such file: {file.name}; paths start from {os.getcwd()}") from None
+        way = f"paths start from {os.getcwd()}"
+        if "://" in file.name:
+            way = "of addresses, http:// and https:// are read; a file's path stands without file://"
+        raise InputError(f"data.{file.key}: no such file: {file.name}; {way}") from None
     except (EOFError, zlib.error, LZMAError) as error:
         raise InputError(f"{file} is damaged ({error}); fetch or make it again") from None
     except OSError as error:

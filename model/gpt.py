@@ -37,14 +37,16 @@ class Block(nn.Module):
 
     def __init__(self, config: ModelConfig, n_head: Sequence[int], kernels: Kernels, layer: int):
         super().__init__()
-        n_run, attention = len(n_head), (kernels.attention, kernels.product)
+        n_run = len(n_head)
         self.ln_1 = LayerNorm(n_run, config.n_embd, config.bias)
-        self.attn = CausalMHA(config.n_embd, n_head, config.bias, config.dropout, *attention, layer)
+        self.attn = CausalMHA(
+            config.n_embd, n_head, config.bias, config.dropout, kernels.attention, kernels.product, layer
+        )
         self.ln_2 = LayerNorm(n_run, config.n_embd, config.bias)
         self.mlp = MLP(config, n_run, kernels, layer)
 
     def forward(self, x: Tensor, cache: KeyValueCache | None = None) -> Tensor:
-        x = x + self.attn(self.ln_1(x), cache.attend if cache else None)
+        x = x + self.attn(self.ln_1(x), None if cache is None else cache.attend)
         return x + self.mlp(self.ln_2(x))
 
 
@@ -52,10 +54,10 @@ class GPT(nn.Module):
     """R language models of one width that may differ in their number of heads.
 
     Args:
-        config: the network; config.n_head is not looked at.
+        config: the network; config.n_head is ignored.
         vocab_size: V, tokens.
         n_head: heads of each run, R numbers that divide n_embd; runs of equal H should stand together.
-        kernels: what it computes with (see model/fast); None: what needs no building and no certain device.
+        kernels: what it computes with (see model/fast); None: what runs on every device, with nothing built.
 
     Raises:
         ValueError: where a head count does not divide n_embd.
@@ -80,7 +82,7 @@ class GPT(nn.Module):
     def embed(self, tokens: Tensor, first: Tensor | int = 0) -> Tensor:
         """Tokens (R, B, T), the first at position `first`, → the residual stream before the blocks (R, B, T, D)."""
         position = torch.arange(tokens.shape[-1], device=tokens.device) + first
-        return self.drop(self.wte(tokens) + self.wpe.weight[:, None, position])
+        return self.drop(self.wte(tokens) + self.wpe.weight[:, None, position])  # positions: (R, 1, T, D)
 
     def hidden(self, tokens: Tensor, cache: Sequence[KeyValueCache] | None = None) -> Tensor:
         """Tokens (R, B, T) → the final layer norm's output (R, B, T, D). With a cache, tokens go on after it."""
@@ -107,7 +109,7 @@ class GPT(nn.Module):
         return self.losses(self.hidden(tokens), targets)
 
     def loss(self, tokens: Tensor, targets: Tensor) -> Tensor:
-        """Mean cross entropy of each run, nats a token, (R,)."""
+        """Mean cross entropy of each run over all B T tokens, nats a token, (R,)."""
         return self.token_losses(tokens, targets).mean((1, 2))
 
     @torch.no_grad()
@@ -124,7 +126,7 @@ class GPT(nn.Module):
             for name, parameter in self.named_parameters():
                 if name.endswith("bias"):
                     parameter[runs] = 0.0
-                elif ".ln_" in name or name.startswith("ln_"):
+                elif ".ln_" in name or name.startswith("ln_"):  # a norm's weight: h.0.ln_1, …, ln_f
                     parameter[runs] = 1.0
                 else:
                     std = residual_std if name.endswith("c_proj.weight") else 0.02

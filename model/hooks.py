@@ -3,8 +3,8 @@
     with hooks(model, {"h.0.attn.pattern": print}):
         model(tokens)
 
-A name is that of a submodule; those of attention are "h.{layer}.attn." and one of model.attention.HOOK_POINTS (the idea
-and the names are TransformerLens').
+A name is that of a submodule ("wte", "h.0.mlp", "ln_f"); those of attention are "h.{layer}.attn." and one of
+model.attention.HOOK_POINTS (the idea and the names are TransformerLens').
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -54,7 +54,12 @@ def hook_names(model: GPT, points: Sequence[str] = HOOK_POINTS) -> list[str]:
 
 
 def run_with_cache(model: GPT, tokens: Tensor, names: Sequence[str] | None = None) -> tuple[Tensor, dict[str, Tensor]]:
-    """Logits (R, B, T, V) of runs of one H, and the tensors at the named places (None: every point of attention)."""
+    """Logits (R, B, T, V), and the tensors at the named points (None: every point of attention). All runs have one H.
+
+    The cache is of activations, as in TransformerLens; the key-value cache is model/fast/cache.py.
+    """
+    if len(set(model.n_head)) > 1:
+        raise ValueError(f"the runs have several head counts, {sorted(set(model.n_head))}: a point keeps one group's")
     seen: dict[str, Tensor] = {}
     keep = {name: (lambda x, name=name: seen.update({name: x})) for name in names or hook_names(model)}
     with hooks(model, keep):

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-Product = Callable[[Tensor, Tensor, Tensor | None], Tensor]
+Product = Callable[[Tensor, Tensor, Tensor | None], Tensor]  # `batched_product`, or what computes the same
 
 
 def batched_product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -46,9 +46,9 @@ class LayerNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if len(self.weight) == 1:  # one run: the affine map goes into PyTorch's own kernel
             return F.layer_norm(x, x.shape[-1:], self.weight[0], None if self.bias is None else self.bias[0])
-        over = (len(self.weight), 1, 1, -1)
-        x, weight = F.layer_norm(x, x.shape[-1:]), self.weight.view(over)
-        return x * weight if self.bias is None else torch.addcmul(self.bias.view(over), x, weight)
+        shape = (len(self.weight), 1, 1, -1)  # against (R, B, T, D)
+        x, weight = F.layer_norm(x, x.shape[-1:]), self.weight.view(shape)
+        return x * weight if self.bias is None else torch.addcmul(self.bias.view(shape), x, weight)
 
 
 class Embedding(nn.Module):
@@ -64,11 +64,14 @@ class Embedding(nn.Module):
         return F.embedding(index + first_row[:, None, None], self.weight.flatten(0, 1))
 
 
+MASK32 = 0xFFFFFFFF
+
+
 class Dropout(nn.Module):
     """Dropout whose mask is a function of the run's key, the layer's number and the element's index alone.
 
-    PyTorch's generator would hand a run another mask whenever its companions change. Here runs that share a seed share
-    their masks, a run alone drops what it drops in a stack, and going on after a stop needs no generator state. The
+    PyTorch's generator would hand a run another mask whenever the other runs of its stack change. Here runs that share
+    a seed share their masks, a run alone drops what it drops in a stack, and resuming needs no generator state. The
     32-bit mixing function is `lowbias32` of Chris Wellons' hash-prospector (2018), in 64-bit integers.
     """
 
@@ -79,18 +82,16 @@ class Dropout(nn.Module):
         self.keys: Tensor | None = None  # (R,) int64 below 2³², one a run: set by GPT.set_dropout_keys
 
     def forward(self, x: Tensor, rows: slice = slice(None)) -> Tensor:
-        """Drop elements of x (r, …), which belongs to the runs `rows`, with probability p; scale up the rest."""
+        """Drop elements of x (r, …), of the runs `rows` (a group of equal H), with probability p; scale up the rest."""
         if not self.training or self.p == 0.0:
             return x
         if self.keys is None:
             raise RuntimeError("dropout needs keys: call GPT.set_dropout_keys before a training step")
         element = torch.arange(x[0].numel(), device=x.device)
-        base = mix(self.keys[rows] + self.number * 0x9E3779B1 & MASK32)
+        base = mix((self.keys[rows] + self.number * 0x9E3779B1) & MASK32)  # 2³² over the golden ratio: far apart
         bits = mix(mix(element)[None] ^ base[:, None]).view(x.shape)
-        return x * ((bits >= int(self.p * 2**32)) * (1 / (1 - self.p))).to(x.dtype)
-
-
-MASK32 = 0xFFFFFFFF
+        kept = bits >= int(self.p * 2**32)  # with probability 1 - p
+        return x * (kept * (1 / (1 - self.p))).to(x.dtype)
 
 
 def mix(x: Tensor) -> Tensor:

@@ -52,7 +52,16 @@ def test_any_corpus_is_trained_on_or_refused_in_words(folder, case):
     assert inputs.wrong(case, folder) is None
 
 
-USABLE = {"escape", "arabic", "emoji", "line", "text"}
+@cases(3)
+@given(inputs.pilots())
+def test_any_pilot_is_trained_compared_and_sampled_or_refused_in_words(folder, case):
+    assert inputs.wrong(case, folder) is None
+
+
+USABLE = {
+    "escape", "arabic", "emoji", "line", "text", "windows", "ends", "page", "packed", "rows.ndjson", "table.csv",
+    "table.tsv", "chat.jsonl",
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", [*inputs.CORPORA, *(place for place in inputs.PLACES if "\0" not in place)])

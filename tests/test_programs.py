@@ -150,6 +150,8 @@ def test_sampling_from_an_unfinished_run_says_so(capsys, tmp_path):
         (["TRAINED", "--seed", -1], "--seed"),
         (["TRAINED", "--prompt", "FILE:missing.txt"], "missing.txt"),
         (["TRAINED", "--bogus"], "--bogus"),
+        (["TRAINED", "--max-new-tokens", 3], "did you mean --max_new_tokens?"),
+        (["TRAINED", "--score", "a", "--prompt", "b", "--greedy"], "leave out --prompt, --greedy"),
         (["TRAINED", "--device", "tpu"], "--device tpu"),
         ([], "RUNS"),
     ],
@@ -213,6 +215,15 @@ def test_output_degrades_and_never_fails_where_the_terminal_is_not_utf8(encoding
     wrong = program("train.py", "nichts-für-mich.yaml", PYTHONIOENCODING=encoding)
     assert wrong.returncode == 2
     assert "Traceback" not in wrong.stderr
+
+
+@pytest.mark.parametrize(("redirected", "status", "said"), [(">&-", 0, ""), (">/dev/full", 1, "No space left")])
+def test_output_that_goes_nowhere_is_no_traceback(trained, redirected, status, said):
+    line = f"{sys.executable} sample.py {trained.path} --max_new_tokens 2 --num_scored 0 {redirected}"
+    done = subprocess.run(line, shell=True, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == status
+    assert said in done.stderr
+    assert done.stderr.count("\n") <= 1
 
 
 def test_a_program_without_its_requirements_says_how_to_start_it(tmp_path):

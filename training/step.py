@@ -37,7 +37,10 @@ class TrainStep:
         settings: ExecutionSettings,
         group: Group = Group(),  # noqa: B008
     ):
-        """group: the ranks that share the batch, each of which is called with its own part."""
+        """group: the ranks that share the batch, each of which is called with its own part of the windows.
+
+        A window is T + 1 tokens: T inputs, and the same one token later as targets.
+        """
         self.model, self.train, self.settings, self.group = model, train, settings, group
         decays = [run.weight_decay for run in runs]
         self.optimizer = StackedAdamW(model, decays, (train.beta1, train.beta2), train.grad_clip)
@@ -78,18 +81,19 @@ class TrainStep:
         """Gradients of the mean loss into the optimizer's buffer; returns the losses (R,). most: batches to take."""
         losses = torch.zeros_like(self.losses)
         batches = self.windows.split(self.train.batch_size, dim=1)[:most]
-        for micro, batch in enumerate(batches, self.group.index << 16):  # ranks drop out of their own
+        for micro, batch in enumerate(batches, self.group.index << 16):  # no two ranks share a number, nor a mask
             if self.model.config.dropout > 0:
-                self.dropout_keys.copy_(mix(mix(self.seed_keys ^ (self.iteration & MASK32)) + micro & MASK32))
+                of_iteration = mix(self.seed_keys ^ (self.iteration & MASK32))
+                self.dropout_keys.copy_(mix((of_iteration + micro) & MASK32))
             with self.autocast():
                 mean = self.loss(batch[:, :, :-1], batch[:, :, 1:])  # (R,)
-                loss = mean * (batch.shape[1] / self.train.sequences)
+                loss = mean * (batch.shape[1] / self.train.sequences)  # its share: the sum is the step's mean
             loss.sum().backward()
             losses += loss.detach()
         return losses
 
     def rehearse(self, windows: Tensor) -> None:
-        """One forward and backward pass that nothing is learned from: compiles; without a compiler, says so once."""
+        """Compile, by a forward and backward pass of which nothing is kept; where that cannot be done, say so."""
         from torch._dynamo.exc import TorchDynamoException
         from torch._inductor.exc import InductorError
 
@@ -114,6 +118,7 @@ class TrainStep:
         return torch.compiler.set_stance("force_eager") if self.settings.compile else nullcontext()
 
     def _hold(self, windows: Tensor) -> None:
+        """Copy into the one tensor that a recorded graph reads."""
         if self.windows is None:
             self.windows = torch.empty_like(windows)
         self.windows.copy_(windows, non_blocking=True)

@@ -22,7 +22,15 @@ SHORTEST = 4
 FIRST_QUERY = 2
 REPEATED = 16
 """Sequences of repeated random tokens that the induction score is taken on."""
-MEASURES = ("distance", "entropy", "previous", "first", "self", "induction")
+MEASURES = {
+    "distance": "mean distance (tokens)",
+    "entropy": "entropy (nats)",
+    "previous": "share on the previous token",
+    "first": "share on the first token",
+    "self": "share on itself",
+    "induction": "induction score",
+}
+"""One number for each head, by the name that the report gives it."""
 
 
 @torch.no_grad()
@@ -51,7 +59,7 @@ def measure_heads(
     """
     n_run, layers, heads, length = len(model.n_head), len(model.h), model.n_head[0], x.shape[1]
     position = torch.arange(length, device=x.device, dtype=torch.float32)
-    sums = {name: torch.zeros(layers, n_run, heads, dtype=torch.float64) for name in MEASURES[:-1]}
+    sums: dict[str, Tensor] = {}  # (L, R, H) each
     gram = torch.zeros(layers, n_run, heads, heads, dtype=torch.float64)
     weight = None  # 1 or 0 for each of the present windows' queries (B, 1, T)
 
@@ -65,7 +73,8 @@ def measure_heads(
             "self": pattern.diagonal(0, -2, -1),
         }
         for name, value in found.items():  # (R, B, H, T)
-            sums[name][layer] += (value * weight).sum((1, 3)).cpu().double()
+            total = sums.setdefault(name, torch.zeros(layers, n_run, heads, dtype=torch.float64))
+            total[layer] += (value * weight).sum((1, 3)).cpu().double()
         root = pattern.sqrt().mul_(weight[..., None]).flatten(-2)
         gram[layer] += (root @ root.mT).sum(1).cpu().double()
 

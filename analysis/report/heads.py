@@ -17,26 +17,18 @@ HEADS, ABLATION = "What do the heads do?", "How important is each head?"
 Results = Mapping[int, Mapping[int, dict]]
 """{n_head: {seed: what measure_heads or ablate returned}}, both ascending."""
 
-LABELS = {
-    "distance": "mean distance (tokens)",
-    "entropy": "entropy (nats)",
-    "previous": "share on the previous token",
-    "first": "share on the first token",
-    "self": "share on itself",
-    "induction": "induction score",
-}
 RANKS = {"rank": "rank", "effective_rank": "effective rank", "stable_rank": "stable rank"}
 
 
 def heads_section(results: Results, n_embd: int, block_size: int, title: str, windows: str) -> Section:
     """Measures of every head. windows: what they were taken over, in words."""
     first, seed = one_seed(results)
-    maps = {LABELS[m]: {h: np.array(found[m]) for h, found in first.items()} for m in MEASURES}
+    maps = {MEASURES[m]: {h: np.array(found[m]) for h, found in first.items()} for m in MEASURES}
     caption = f"Every head{seed}: a measure a map, a head a cell."
     pictures = [Picture("heads", title, caption, lambda: head_maps(maps))]
     if len(results) > 1:
-        means = {LABELS[m]: over_heads(results, m) for m in MEASURES}
-        levels = {LABELS[m]: level for m, level in uniform(block_size).items()}
+        means = {MEASURES[m]: over_heads(results, m) for m in MEASURES}
+        levels = {MEASURES[m]: level for m, level in uniform(block_size).items()}
         caption = "The same measures, averaged over all heads and layers of a run, against H."
         draw = lambda: by_head_panels(means, 3, levels, "attending to all tokens alike")  # noqa: E731
         pictures.append(Picture("heads-by-h", title, caption, draw))
@@ -52,7 +44,7 @@ def heads_section(results: Results, n_embd: int, block_size: int, title: str, wi
         )
         sizes, found = {h: n_embd // h for h in results}, {h: list(of.values()) for h, of in results.items()}
         pictures.append(Picture("ranks", title, caption, lambda: rank_figure(found, sizes)))
-    columns = {LABELS[m]: (m, 2) for m in MEASURES} | {RANKS[r]: (r, 1) for r in RANKS}
+    columns = {MEASURES[m]: (m, 2) for m in MEASURES} | {RANKS[r]: (r, 1) for r in RANKS}
     tables = each_head(results, "heads", columns) or [heads_table(results, n_embd)]
     compared = compare_together({m: over_heads(results, m) for m in MEASURES}) if len(results) > 1 else {}
     told = " ".join(filter(None, [heads_text(results, windows), trend_text(compared)]))
@@ -64,7 +56,7 @@ def trend_text(compared: Mapping[str, Verdict]) -> str:
     """Which measures change with H, by the tests of the losses (all measures are one family)."""
     sure = {name: verdict.trend for name, verdict in compared.items() if verdict.trend and verdict.trend.sign}
     if sure:
-        changes = [f"{LABELS[m]} {signed(t.estimate, 3)} ({p_text(t.p)})" for m, t in sure.items()]
+        changes = [f"{MEASURES[m]} {signed(t.estimate, 3)} ({p_text(t.p)})" for m, t in sure.items()]
         return f"Averaged over heads, these change for sure with each doubling of H: {listed(changes)}."
     return "No average over heads changes surely with H." if any(v.tested for v in compared.values()) else ""
 
@@ -145,7 +137,7 @@ def heads_table(results: Results, n_embd: int) -> Table:
         row.append("–" if h == 1 else number(similarity(of), 3))
         rows.append([*row, *(number(np.mean([found[kind] for found in of.values()]), 1) for kind in RANKS)])
     caption = "Means over all heads of a run ± standard deviation over seeds, and the highest of any head."
-    return Table("heads", caption, ["H", "d_h", *LABELS.values(), "similarity", *RANKS.values()], rows)
+    return Table("heads", caption, ["H", "d_h", *MEASURES.values(), "similarity", *RANKS.values()], rows)
 
 
 def each_head(results: Results, id: str, columns: Mapping[str, tuple[str, int]], by: str | None = None) -> list[Table]:

@@ -100,8 +100,10 @@ def test_what_to_validate_on_can_be_named(tmp_path):
         with pytest.raises(InputError, match=said):
             open_corpus(config(train, val_path=str(tmp_path / path)))
     rows = file(tmp_path, "t.jsonl", ROW * 9)
-    with pytest.raises(InputError, match=r"files of several kinds \(.jsonl, text\)"):
+    with pytest.raises(InputError, match=r"data.val_path: .* is of another kind than data.path \(.jsonl, text\)"):
         open_corpus(config(train, val_path=str(rows)))
+    with pytest.raises(InputError, match=r"data.val_path: no such file: file:.*; .* without file://"):
+        open_corpus(config(train, val_path=f"file://{train}"))
 
 
 def test_validation_can_be_bounded_without_preparing_again(tmp_path):

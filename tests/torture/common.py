@@ -64,17 +64,27 @@ def write_config(path: Path, **train_values) -> Path:
     return path
 
 
-def call(program: str, *argv) -> tuple[int, str, str]:
-    """A program's main in this process: exit status (99: an exception came through), stdout, stderr."""
-    out, err = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+def call(program: str, *argv, encoding: str = "utf-8") -> tuple[int, str, str]:
+    """A program's main in this process: exit status (99: an exception came through), stdout, stderr.
+
+    encoding: what the terminal, or the file that output goes to, can show.
+    """
+    streams = [io.TextIOWrapper(io.BytesIO(), encoding, newline="\n") for _ in range(2)]
+
+    def written() -> list[str]:
+        for stream in streams:
+            stream.flush()
+        return [stream.buffer.getvalue().decode(encoding) for stream in streams]
+
+    with contextlib.redirect_stdout(streams[0]), contextlib.redirect_stderr(streams[1]):
         try:
             status = errors.guard(program, MODULES[program].main, [str(a) for a in argv])
         except SystemExit as stop:
             status = stop.code or 0
         except Exception as error:
-            return 99, out.getvalue(), f"{err.getvalue()}Traceback: {type(error).__name__}: {error}"
-    return status, out.getvalue(), err.getvalue()
+            out, err = written()
+            return 99, out, f"{err}Traceback: {type(error).__name__}: {error}"
+    return status, *written()
 
 
 def start(*argv, **options) -> subprocess.Popen:
@@ -101,6 +111,11 @@ def results(folder: Path) -> dict:
     return found
 
 
+def shown(text: str) -> bool:
+    """Whether a terminal shows all of the text and obeys none of it."""
+    return all(c.isprintable() or c in errors.KEPT for c in text)
+
+
 def clean(status: int, err: str, allowed=(0, 1, 2)) -> str | None:
     """What is wrong with how a program ended; None where it is as promised."""
     lines = [line for line in err.splitlines() if line.strip()]
@@ -108,6 +123,6 @@ def clean(status: int, err: str, allowed=(0, 1, 2)) -> str | None:
         return f"exit {status}: {err[-300:]}"
     if status and not 1 <= len(lines) <= 3:
         return f"exit {status} with {len(lines)} lines: {err[-300:]}"
-    if any(not (c == "\n" or c.isprintable()) for c in err):
+    if not shown(err):
         return f"control characters on stderr: {err[-300:]!r}"
     return None

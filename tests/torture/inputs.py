@@ -1,11 +1,14 @@
-"""Bad configs, overrides, prompts, settings and corpora: success, or an error of a few lines, never a traceback.
+"""Bad configs, overrides, prompts, settings, corpora, terminals and pilots: success, or an error of a few lines.
 
 The cases are hypothesis strategies, which the tests draw from too: here nothing is shrunk, everything is counted.
 """
 
+import gzip
+import io
 import os
 import shutil
 import time
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +18,17 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
 from experiment.config import keys
-from tests.torture.common import CONFIG, Tally, call, clean, write_config
+from tests.torture.common import CONFIG, Tally, call, clean, shown, write_config
+
+LINE = "to be or not to be\n"
+
+
+def _zip() -> bytes:
+    held = io.BytesIO()
+    with zipfile.ZipFile(held, "w") as archive:
+        archive.writestr("text.txt", LINE * 60)
+    return held.getvalue()
+
 
 ODD = [
     "", "0", "-1", "1e999", "nan", "-inf", "null", "true", "[]", "[1,", "{}", "x" * 500, "1_0", "0x10", "9" * 40,
@@ -26,6 +39,7 @@ TEXTS = [
     "", "a", "Once", "\x1b[2J\x07", "\x00x", "\udcff", "مرحبا", "👩‍👩‍👧‍👦" * 20, "x " * 3000, "<script>",
     "FILE:", "FILE:/", "FILE:/nowhere", "FILE:\x1b[31m", "FILE:/dev/zero", "FILE:" + "a" * 5000,
 ]  # fmt: skip
+ENCODINGS = ["utf-8", "utf-8", "utf-8", "ascii", "latin-1", "cp1252", "utf-16"]
 SAMPLE_OPTIONS = [
     "prompt", "n_head", "run_seed", "seed", "num_samples", "max_new_tokens", "temperature", "top_k", "top_p", "device",
 ]  # fmt: skip
@@ -38,7 +52,20 @@ CORPORA = {
     "arabic": "مرحبا بالعالم ".encode() * 40,
     "emoji": "👩‍👩‍👧 🎉 ".encode() * 60,
     "line": b"to be or not to be " * 530_000,
-    "text": b"to be or not to be\n" * 60,
+    "text": LINE.encode() * 60,
+    "windows": ("\ufeff" + LINE * 60).replace("\n", "\r\n").encode(),
+    "utf-16": (LINE * 60).encode("utf-16"),
+    "latin-1": ("être ou ne pas être\n" * 60).encode("latin-1"),
+    "ends": b"to be<|endoftext|>or not to be<|endoftext|>" * 40,
+    "page": b"<!DOCTYPE html><p>" + LINE.encode() * 60,
+    "packed": gzip.compress(LINE.encode() * 60),
+    "archive": _zip(),
+    "ids": bytes(range(0, 250, 2)) * 40,
+    "rows.ndjson": b'{"text": "to be or not to be"}\n' * 60,
+    "table.csv": b"id,text\n" + b'1,"to be, or not"\n' * 60,
+    "table.tsv": b"text\tid\n" + b"to be or not\t1\n" * 60,
+    "halves.jsonl": b'{"text": "to be \\ud800 or not to be"}\n' * 60,
+    "chat.jsonl": b'{"text": [{"role": "user", "content": "to be"}, {"role": "x", "content": "or not"}]}\n' * 60,
     "rows.jsonl": b'{"text": "to be or not to be"}\n' * 60 + b"{",
     "table.parquet": b"PAR1" * 9,
 }
@@ -53,6 +80,8 @@ class Case:
     program: str
     argv: tuple
     content: bytes = b""  # of the file "given"
+    encoding: str = "utf-8"  # of the terminal
+    then: tuple["Case", ...] = ()  # where this one succeeds
 
 
 def prepare(folder: Path) -> None:
@@ -71,15 +100,21 @@ def wrong(case: Case, folder: Path) -> str | None:
     """Carry out the case; what is wrong with how it ended, None where it ended as promised."""
     (folder / "given").write_bytes(case.content)
     shutil.rmtree(folder / "out", ignore_errors=True)
+    return _wrong(case, folder)
+
+
+def _wrong(case: Case, folder: Path) -> str | None:
     argv = [folder / a if isinstance(a, Path) else a for a in case.argv]
-    status, out, err = call(case.program, *argv)
+    status, out, err = call(case.program, *argv, encoding=case.encoding)
     found = clean(status, err, allowed=(0, 2))
     if not found and status and not any(part.strip() for part in err.split(":")[1:]):
         found = f"an error that names nothing: {err!r}"
-    if not found and "--json" not in argv and any(not (c == "\n" or c.isprintable()) for c in out):
+    if not found and "--json" not in argv and not shown(out):
         found = "control characters on stdout"
     if (folder / "HACKED").exists() or Path("HACKED").exists():
         found = "code was run"
+    if not found and status == 0:
+        return next(filter(None, (_wrong(following, folder) for following in case.then)), None)
     return found and f"{case.program} {[str(a)[:60] for a in case.argv]} {case.content[:60]!r}: {found}"
 
 
@@ -134,7 +169,8 @@ def samplings(draw: st.DrawFn) -> Case:
             st.one_of(st.integers(-3, 5), st.floats(0, 1), st.floats(), st.text(max_size=8), st.sampled_from(ODD))
         )
         argv.append(f"--{draw(st.sampled_from(SAMPLE_OPTIONS))}={value}")  # of the same option, the last one counts
-    return Case("sample.py", (*argv, *draw(st.sampled_from([(), ("--json",), ("--greedy",)]))))
+    more = draw(st.sampled_from([(), ("--json",), ("--greedy",)]))
+    return Case("sample.py", (*argv, *more), encoding=draw(st.sampled_from(ENCODINGS)))
 
 
 @st.composite
@@ -170,7 +206,37 @@ def corpora(draw: st.DrawFn) -> Case:
     size = draw(st.sampled_from(["257", "257", "258", "60000"]))
     more = draw(st.sampled_from([(), (), (), ("--data.max_chars", "400"), ("--data.max_tokens", "30")]))
     more += draw(st.sampled_from([(), ("--data.val_fraction", "0.3")]))
+    more += draw(
+        st.sampled_from([(), (), *(("--data.separator", s) for s in ("line", "blank", "or", "<|endoftext|>"))])
+    )
     return training(path, "--data.tokenizer", tokenizer, "--data.vocab_size", size, *more, content=content)
+
+
+@st.composite
+def pilots(draw: st.DrawFn) -> Case:
+    """A few steps of a network of any shape on any corpus, however bad, and its comparison and samples."""
+    width = draw(st.sampled_from([2, 6, 16]))
+    heads = draw(st.lists(st.sampled_from([h for h in (1, 2, 3, 4, 6) if width % h == 0]), min_size=1, unique=True))
+    chosen = {
+        "model.n_embd": width,
+        "model.n_layer": draw(st.integers(1, 2)),
+        "model.block_size": draw(st.sampled_from([1, 3, 4, 16])),
+        "model.dropout": draw(st.sampled_from([0, 0, 0.5])),
+        "sweep.n_head": ",".join(map(str, sorted(heads))),
+        "sweep.seed": draw(st.sampled_from(["0", "4", "0,1"])),
+        "sweep.learning_rate": draw(st.sampled_from(["1e-3", "10", "1e9", "1e-3,1e9"])),
+        "train.max_iters": draw(st.sampled_from([1, 2, 5])),
+        "train.eval_interval": draw(st.sampled_from([1, 9])),
+        "train.warmup_iters": draw(st.sampled_from([0, 3])),
+    }
+    corpus = draw(st.sampled_from([None, None, "text", "windows", "arabic", "emoji", "packed", "table.csv"]))
+    if corpus:
+        chosen |= {"data.source": "text", "data.path": Path(corpus), "data.tokenizer": "char"}
+    argv = [part for key, value in chosen.items() for part in (f"--{key}", value)]
+    compared = Case("compare.py", (Path("out"), "--device", "cpu"), encoding=draw(st.sampled_from(ENCODINGS)))
+    sampled = Case("sample.py", (Path("out"), "--max_new_tokens", "2", "--num_scored", "2", "--device", "cpu"))
+    argv = (Path("c.yaml"), *argv, "--out_dir", Path("out"), "--device", "cpu")
+    return Case("train.py", argv, encoding=draw(st.sampled_from(ENCODINGS)), then=(compared, sampled))
 
 
 SHARES: list[tuple[Callable[[], st.SearchStrategy[Case]], float]] = [
@@ -178,7 +244,8 @@ SHARES: list[tuple[Callable[[], st.SearchStrategy[Case]], float]] = [
     (configs, 0.3),
     (samplings, 0.25),
     (comparisons, 0.05),
-    (corpora, 0.1),
+    (corpora, 0.08),
+    (pilots, 0.02),
 ]
 
 
