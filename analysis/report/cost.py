@@ -75,10 +75,11 @@ def answer(costs: Costs | None, flops: Mapping[int, float], heads: Sequence[int]
         more = flops[high] / flops[low] - 1
         return f"A training iteration takes {percent(more, 1)} more operations at H = {high} than at H = {low}."
     times = [1e3 * costs[attention][str(h)]["seconds"] for h in (low, high)]
-    memory = [costs["eager"][str(h)]["peak_bytes"] / MIB for h in (low, high)]
+    sizes = [costs["eager"][str(h)]["peak_bytes"] / MIB for h in (low, high)]
+    memory = [number(size, 0 if min(sizes) >= 10 else 1) for size in sizes]
     return (
         f"A training iteration of one run takes {times[0]:.1f} ms at H = {low} and {times[1]:.1f} ms at H = {high}; "
-        f"with eager attention its memory goes from {memory[0]:.0f} to {memory[1]:.0f} MiB."
+        f"with eager attention its memory goes from {memory[0]} to {memory[1]} MiB."
     )
 
 
