@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from errors import InputError
 from experiment.values import Count, NotNegative, typed
 
 SCORED = 64
@@ -43,6 +44,8 @@ class Sampling:
 
     @classmethod
     def of(cls, values: Mapping[str, Any], where: str, prefix: str = "", from_text: bool = False) -> "Sampling":
-        """Settings of these values. Raises InputError naming the one that cannot be used."""
+        """Settings of these values. Raises InputError naming the one that cannot be used, or that is none."""
         hints = typing.get_type_hints(cls, include_extras=True)
+        if unknown := next((k for k in values if k not in hints), None):
+            raise InputError(f"{where}: unknown setting {unknown}; there are {', '.join(hints)}")
         return cls(**{k: typed(prefix + k, hints[k], v, where, from_text) for k, v in values.items()})

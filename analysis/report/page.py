@@ -24,6 +24,7 @@ from analysis.collect import collect
 from analysis.report.figures import render
 from analysis.report.parts import study_plan
 from analysis.report.section import Part, Picture, Section, Table, failure
+from analysis.report.words import WHOLE
 from experiment.folder import Experiment, refuse_links
 from files import make_folder, write_bytes, write_json, write_text
 
@@ -179,8 +180,7 @@ def html(parts: Sequence[Part], notes: Sequence[str], command: str, drawn: Drawn
 
 def whole(text: str) -> Markup:
     """Prose whose "H = 4", "95 %" and "± 0.01" no line end parts; it stays the same text."""
-    together = r"\b[DH] = \d+|[±≥] \d[\d.]*|\d[\d.]* %"
-    return Markup(re.sub(together, r'<span class="whole">\g<0></span>', str(Markup.escape(text))))
+    return Markup(re.sub(WHOLE, r'<span class="whole">\g<0></span>', str(Markup.escape(text))))
 
 
 def inline(name: str) -> Markup:

@@ -3,6 +3,9 @@
 import math
 from collections.abc import Sequence
 
+WHOLE = r"\b[DH] = \d+|[±≥] \d[\d.]*|\d[\d.]* %"
+"""What no line end may part."""
+
 
 def number(value: float | None, digits: int = 4, sign: str = "") -> str:
     """A number with so many decimals; sign: "+" to show that of a positive one too."""

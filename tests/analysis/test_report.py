@@ -155,6 +155,7 @@ def test_the_terminal_text_fits_the_window_and_loses_no_column(width):
     sections = [loss_section(study(runs), runs, "x", None)]
     text = report_text([Part("x", "x: D = 128", ["H = 4 is best. " * 9], [], sections)], ["a note " * 20], width)
     assert max(map(len, text.splitlines())) <= width
+    assert not re.search(r"(H|=|95)$", text, re.MULTILINE)
     for heading in ("d_h", "95 % CI", "bits/byte", "perplexity", "verdict", "seeds to settle it"):
         assert heading in text
 
