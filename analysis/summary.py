@@ -219,6 +219,10 @@ def mean_row(e: Estimate) -> dict:
     return {"mean": e.mean, "standard_deviation": e.standard_deviation, "interval": e.half_width()}
 
 
+def finite(losses: Sequence[float]) -> list[float | None]:
+    return [loss if math.isfinite(loss) else None for loss in losses]
+
+
 def run_row(run: RunCurve) -> dict:
     why = run.left_out()
     return {
@@ -230,5 +234,6 @@ def run_row(run: RunCurve) -> dict:
         "weight_decay": run.weight_decay,
         "left_out": why,
         "iters": run.iters,
-        "val_loss": [loss if math.isfinite(loss) else None for loss in run.val_loss],
+        "val_loss": finite(run.val_loss),
+        "val_loss_by_relation": {name: finite(losses) for name, losses in run.relations.items()},
     }

@@ -20,6 +20,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from experiments import findings
 from machine import device_name, pick_device
 
 ROOT = Path(__file__).parent.parent
@@ -55,6 +56,10 @@ STUDIES = {
     "narrow-context-512": Study({"model.n_embd": 32, "model.block_size": 512, "train.batch_size": 2}, cheap=False),
     "python": Study(PYTHON),
     "tales": Study(TALES),
+    "checked": Study(
+        {"sweep.seed": "10,11,12,13", "train.precision": "bf16", "model.attention": "eager"},
+        reduced=REDUCED | {"sweep.seed": "10,11,12"},
+    ),
     "tales-learned": Study(
         {"sweep.learning_rate": "1e-3,3e-3,1e-2"},
         config="configs/tales.yaml",
@@ -62,13 +67,14 @@ STUDIES = {
         networks=True,
     ),
 }
-"""Lines through the centre: width, context, layers, length of training, corpus; and corners where they disagree."""
+"""Lines through the centre: width, context, layers, length of training, corpus; corners where they disagree; and the
+centre checked with other seeds, in bf16, with the textbook's attention."""
 
 
 def main() -> None:
     options = arguments()
     chosen = options.only or [name for name, study in STUDIES.items() if study.cheap or not options.reduced]
-    began = time.monotonic()
+    began, clock = time.time(), Path(options.out) / "seconds"
     for name in chosen:
         print(f"\n== {name}", flush=True)
         train(name, options)
@@ -77,9 +83,10 @@ def main() -> None:
             run("compare.py", folder(name, options), "--device", options.device)
     report = Path(options.out) / "map"
     run("compare.py", *(folder(name, options) for name in chosen), "--quick", "--csv", "--out", report)
+    seconds = time.time() - began + (float(clock.read_text()) if clock.exists() else 0.0)
+    clock.write_text(f"{seconds:.0f}\n")  # of every command that came to its end
     if options.page:
-        hours = (time.monotonic() - began) / 3600
-        write_page(Path(options.page), chosen, report, options, hours)
+        write_page(Path(options.page), chosen, report, options, seconds / 3600)
 
 
 def folder(name: str, options: argparse.Namespace) -> Path:
@@ -112,16 +119,25 @@ def write_page(page: Path, chosen: list[str], report: Path, options: argparse.Na
     commit = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True
     ).stdout.strip()
+    studies = {study["name"]: study for study in found["studies"]}
+    for name in chosen:
+        if STUDIES[name].networks:
+            (studies[name],) = read(folder(name, options))["studies"]
+    centre, learned = studies.get("centre", {}), studies.get("tales-learned", {})
     parts = {
-        "map": markdown(report / "tables" / "overview.csv"),
+        "practice": findings.practice(studies),
+        "relations": findings.relations(learned),
+        "one head": findings.one_head(centre),
+        "bottleneck": findings.bottleneck(studies),
+        "removable": findings.removable(centre),
+        "map": findings.markdown(*table(report / "tables" / "overview.csv")),
         "studies": "\n".join(f"- **{study['name']}**: {' '.join(study['answer'])}" for study in found["studies"]),
         "machine": f"{device_name(pick_device(options.device))}, commit {commit}, {hours:.1f} hours, "
         + ("the reduced version." if options.reduced else "the whole version."),
     }
     for name in chosen:
         if STUDIES[name].networks:
-            (study,) = read(folder(name, options))["studies"]
-            parts[name] = "\n\n".join(study["opening"])
+            parts[name] = "\n\n".join(studies[name]["opening"])
     text = (page if page.exists() else ROOT / "experiments" / "page.md").read_text(encoding="utf-8")
     for name, part in parts.items():
         marked = re.compile(rf"(<!-- {name} -->\n).*?(<!-- end of {name} -->)", re.DOTALL)
@@ -134,11 +150,11 @@ def read(report: Path) -> dict:
     return json.loads((report / "report.json").read_text(encoding="utf-8"))
 
 
-def markdown(table: Path) -> str:
-    """A CSV of compare.py's as a Markdown table."""
-    with open(table, encoding="utf-8", newline="") as file:
+def table(path: Path) -> tuple[list[str], list[list[str]]]:
+    """Head and rows of a CSV of compare.py's."""
+    with open(path, encoding="utf-8", newline="") as file:
         head, *rows = csv.reader(file)
-    return "\n".join("| " + " | ".join(line) + " |" for line in [head, ["---"] * len(head), *rows])
+    return head, rows
 
 
 def arguments() -> argparse.Namespace:

@@ -4,7 +4,9 @@ import json
 import sys
 from pathlib import Path
 
-from experiments import results
+import pytest
+
+from experiments import findings, results
 from experiments.results import Study
 from tests.torture.common import call
 
@@ -29,10 +31,11 @@ def in_this_process(program, *argv):
 
 
 def test_every_number_of_the_page_is_a_reports(tmp_path, monkeypatch):
-    wide = Study(results.TALES | {"sweep.learning_rate": "1e-3,1e-2"}, reduced=SMALL)
-    monkeypatch.setattr(
-        results, "STUDIES", {"wide": wide, "short": Study(wide.changes, reduced=SMALL | {"train.max_iters": 2})}
-    )
+    centre = Study(results.TALES | {"sweep.learning_rate": "1e-3,1e-2"}, reduced=SMALL, networks=True)
+    short, learned = SMALL | {"train.max_iters": 2}, SMALL | {"sweep.learning_rate": "1e-3"}
+    studies = {"centre": centre, "short": Study(centre.changes, reduced=short)}
+    studies |= {"tales-learned": Study(centre.changes, reduced=learned, networks=True)}
+    monkeypatch.setattr(results, "STUDIES", studies)
     monkeypatch.setattr(results, "run", in_this_process)
     page = tmp_path / "results.md"
     argv = ["--reduced", "--out", str(tmp_path / "out"), "--page", str(page), "--device", "cpu"]
@@ -44,3 +47,36 @@ def test_every_number_of_the_page_is_a_reports(tmp_path, monkeypatch):
     for study in report["studies"]:
         assert study["answer"][0] in text
     assert (tmp_path / "map.svg").exists()
+    for name in ("practice", "relations", "one head", "bottleneck", "removable", "centre", "tales-learned", "machine"):
+        part = text.split(f"<!-- {name} -->")[1].split(f"<!-- end of {name} -->")[0]
+        assert any(c.isdigit() for c in part), name
+
+
+def pair(one, other, estimate, verdict):
+    return {
+        "n_head": one,
+        "reference": other,
+        "estimate": estimate,
+        "low": estimate - 0.01,
+        "high": estimate + 0.01,
+    } | {"verdict": verdict}
+
+
+def test_findings_say_what_the_reports_hold():
+    trend = {"estimate": 0.01, "low": 0.005, "high": 0.015, "sure": True}
+    pairs = [pair(4, 1, 0.02, "worse"), pair(16, 1, 0.05, "worse"), pair(16, 4, 0.03, "open")]
+    verdict = {"pairs": pairs, "lowest": 1, "best": [1, 4], "margin": 0.01, "trend": trend}
+    study = {"groups": [1], "tuned": [{"verdict": verdict}], "n_embd": 128, "block_size": 128}
+    assert findings.difference(verdict, 1, 16)["estimate"] == -0.05
+    assert findings.difference(verdict, 1, 16)["verdict"] == "better"
+    said = findings.practice({"centre": study, "short": study})
+    assert "H = 4 cannot be excluded" in said
+    assert "H = 16 against H = 1: +0.0500 (+0.0400 … +0.0600), worse" in said
+    assert "rises for sure in centre and short" in said
+    assert "centre: 1 of 3 pairs, short: 1 of 3 pairs" in said
+    assert "| centre | 128 | 128 | 16 | 8 | 0.062 | +0.0500 |" in findings.bottleneck({"centre": study})
+    curve = {"loss": 1.0, "ablated": [0, 1, 2, 3, 4], "cumulative": [1.0, 1.005, 1.009, 1.02, 1.5]}
+    assert [findings.within(curve, most) for most in (0.001, 0.01, 0.1, 1)] == [0, 2, 3, 4]
+    assert findings.likeness([[1, 0.5, 0.1], [0.5, 1, 0.3], [0.1, 0.3, 1]]) == pytest.approx(0.3)
+    run = {"n_head": 4, "left_out": None, "iters": [0, 10, 20], "val_loss_by_relation": {"local": [5.0, 3.1, 2.9]}}
+    assert findings.half_learned({"runs": [run]}, "local", 4, {"local": 1.0}) == "20"
