@@ -7,6 +7,7 @@ from what is trained already.
 """
 
 import logging
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import count
@@ -14,12 +15,14 @@ from itertools import count
 from tqdm import tqdm
 
 from analysis.collect import collect
+from analysis.report.words import signed
 from analysis.runs import Study, by_head
 from analysis.statistics import MARGIN, Losses, Pair, Verdict, compare, compare_tuned, levels, planned_looks
 from errors import InputError
 from experiment.config import Config
 from experiment.folder import Experiment
 from terminal import table, window
+from training.growth import asked_for, examine
 
 log = logging.getLogger("headcount")
 
@@ -37,7 +40,7 @@ def settle(
         margin: nats per token within which two losses are the same.
 
     Raises:
-        InputError: there is nothing to compare, or no room for a second look.
+        InputError: there is nothing to compare, no room for a look, or no run that can be compared.
     """
     first = max(2, len(config.sweep.seed))
     if len(config.head_counts) < 2:
@@ -60,12 +63,12 @@ def settle(
             log.info(f"all is settled to within {margin:g} nats per token, with {n_seed} seeds")
             return experiment
         if n_seed < looks[-1]:
-            more = (looks[number] - n_seed) * len(experiment.runs) // n_seed
-            log.info(f"next: {looks[number]} seeds, {more} more runs, about {duration(experiment, more)}")
+            log.info(f"next: {looks[number]} seeds, {what_is_next(experiment, with_seeds(config, looks[number]))}")
     log.info(f"not settled with {most} seeds, the most that --max_seeds allows:")
     for decay, heads, reference in left:
         needed = found[decay].seeds_needed(pairs[decay, heads, reference])
-        log.info(f"  H = {heads} and H = {reference}: " + (f"about {needed} seeds would do" if needed else "too close"))
+        short = "too close" if pairs[decay, heads, reference].tested else "not compared"
+        log.info(f"  H = {heads} and H = {reference}: " + (f"about {needed} seeds would do" if needed else short))
     return experiment
 
 
@@ -120,20 +123,20 @@ def cells(pair: Pair) -> Iterator[str]:
     yield {"open": "not settled", "same": "the same"}.get(pair.answer, f"H={pair.n_head} is {pair.answer}")
 
 
-def signed(value: float) -> str:
-    return f"{value:+.4f}".replace("-", "−")
-
-
 def named(keys: Sequence[tuple]) -> str:
     """Pairs in words, a few of them."""
     shown = ", ".join(f"H = {heads} and H = {reference}" for _, heads, reference in keys[:4])
     return shown + (f" and {len(keys) - 4} more" if len(keys) > 4 else "")
 
 
-def duration(experiment: Experiment, n_run: int) -> str:
-    """How long n_run more runs will take, by the time that those of the last addition took."""
-    start = next(start for start in reversed(experiment.environment["starts"]) if start.get("added"))
-    runs = [run for run in experiment.runs if run.name in start["added"]]
-    n_stack = -(-len(runs) // start["stack_size"])
-    seconds = n_stack * max(run.metrics()[-1]["seconds"] for run in runs)
-    return tqdm.format_interval(seconds / len(runs) * n_run)
+def what_is_next(experiment: Experiment, asked: Config) -> str:
+    """The runs that a config adds, and how long they will take by the time that those of the last addition took."""
+    more = sum(not run.finished for run in asked_for(examine(experiment.path, asked)[0], asked))
+    told = f"{more} more run{'s' * (more != 1)}"
+    for start in reversed(experiment.environment["starts"]):
+        runs = [run for run in experiment.runs if run.name in start.get("added", ())]
+        if runs and all(run.finished and run.metrics() for run in runs):
+            n_stack = math.ceil(len(runs) / start.get("stack_size", len(runs)))
+            seconds = n_stack * max(run.metrics()[-1]["seconds"] for run in runs)
+            return f"{told}, about {tqdm.format_interval(seconds / len(runs) * more)}"
+    return told

@@ -186,9 +186,6 @@ class Runs(Mapping[str, LoadedRun]):
             raise KeyError(f"{self.path} has no run {name}; it has {', '.join(self.runs)}")
         return self.runs[name]
 
-    def __contains__(self, name: object) -> bool:
-        return name in self.runs
-
     def __iter__(self) -> Iterator[str]:
         return iter(self.runs)
 
@@ -233,17 +230,21 @@ class Runs(Mapping[str, LoadedRun]):
         run = next(iter(self.runs.values()))
         if any(value is not None for value in others):
             raise InputError(f"{run.name} is one GPT-2, with no seeds or learning rates to choose from")
-        heads = [run.n_head] if n_head is None else [n_head] if isinstance(n_head, int) else sorted(set(n_head))
+        heads = [run.n_head] if n_head is None else sorted(set(n_head)) if isinstance(n_head, Iterable) else [n_head]
         sources = [run.source.split(count) for count in heads]
         if warning := other_split(run.source, heads):
             log.warning(warning)
         return replace(self, runs={s.name: replace(run, source=s, config=s.config) for s in sources})
 
     def best(self) -> "Runs":
-        """The runs of each head count at the learning rate and weight decay of the lowest final loss, over seeds."""
+        """The runs of each head count at the learning rate and weight decay of the lowest final loss, over seeds.
+
+        One that diverged counts as infinitely bad.
+        """
         losses: dict[tuple, list[float]] = {}
         for row, run in zip(self.final(), self.runs.values(), strict=True):
-            losses.setdefault(run.setting, []).append(math.inf if row["val_loss"] is None else row["val_loss"])
+            usable = row["val_loss"] is not None and run.source.diverged is None
+            losses.setdefault(run.setting, []).append(row["val_loss"] if usable else math.inf)
         means = {setting: statistics.fmean(of) for setting, of in losses.items()}
         chosen = {n_head: min((s for s in means if s[0] == n_head), key=means.get) for n_head, *_ in means}
         return replace(self, runs={n: run for n, run in self.runs.items() if run.setting == chosen[run.n_head]})

@@ -10,11 +10,10 @@ import numpy as np
 
 from analysis.report.loss import ends
 from analysis.report.overview import verdict_of
-from analysis.report.words import listed, number, signed
+from analysis.report.words import listed, number, plain, signed
 
-REMOVED = (0.01, 0.1)
+RISES = (0.01, 0.1)
 """Nats per token by which the loss may rise while heads are removed."""
-RELATIONS = {"local": "local", "long_range": "long-range", "semantic": "semantic", "syntactic": "syntactic"}
 
 
 def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -88,7 +87,7 @@ def practice(studies: Mapping[str, Mapping], centre: str = "centre", learned: st
         most = min(gains, key=gains.get)
         found = relations["verdicts"][most]["trend"]
         told.append(
-            f"Where a text needs relations, {RELATIONS.get(most, most)} words gain most from heads ({learned}): "
+            f"Where a text needs relations, {plain(most)} words gain most from heads ({learned}): "
             f"{signed(found['estimate'])} nats a word for each doubling of H ({ends(found)}"
             f"{'' if found['sure'] else ', not sure'})."
         )
@@ -103,7 +102,7 @@ def practice(studies: Mapping[str, Mapping], centre: str = "centre", learned: st
 
 def one_head(study: Mapping) -> str:
     """One head, and the most heads, against the head count with the lowest loss, at its rates tuned for each H."""
-    verdict = verdict_of(study)
+    verdict = verdict_of(study) if study else None
     if verdict is None:
         return ""
     heads, lowest = heads_of(verdict), verdict["lowest"]
@@ -138,7 +137,7 @@ def removable(study: Mapping) -> str:
     for h, names in sorted(by_head.items()):
         curves = [sections["ablation"][name] for name in names]
         row = [str(h), str(curves[0]["ablated"][-1])]
-        for most in REMOVED:
+        for most in RISES:
             removed = [within(curve, most) for curve in curves]
             shares = [n / curve["ablated"][-1] for n, curve in zip(removed, curves, strict=True)]
             row.append(f"{number(np.mean(removed), 1)} ({number(100 * np.mean(shares), 0)} %)")
@@ -146,7 +145,7 @@ def removable(study: Mapping) -> str:
         row.append(f"{signed(float(np.median(alone)))} … {signed(max(alone))}")
         alike = [likeness(layer) for name in names for layer in sections["heads"][name]["similarity"]]
         rows.append([*row, "–" if h == 1 else number(np.mean(alike), 2)])
-    head = ["H", "heads in all", *(f"removed for {most:g} nats" for most in REMOVED)]
+    head = ["H", "heads in all", *(f"removed for {most:g} nats" for most in RISES)]
     return markdown([*head, "rise without one head, median … most", "similarity of two heads of a layer"], rows)
 
 
@@ -170,7 +169,7 @@ def relations(study: Mapping) -> str:
     heads = sorted(map(int, next(iter(found["loss"].values()))))
     rows = []
     for name, losses in found["loss"].items():
-        row = [RELATIONS.get(name, name)]
+        row = [plain(name)]
         row += [number(np.mean(list(losses[str(h)].values())), 3) for h in heads]
         row.append(number(found["floor"][name], 3) if found.get("floor") else "–")
         trend = found["verdicts"][name]["trend"] if name in found["verdicts"] else None
@@ -186,8 +185,13 @@ def relations(study: Mapping) -> str:
 
 
 def half_learned(study: Mapping, relation: str, n_head: int, floor: Mapping | None) -> str:
-    """The first measured iteration whose mean loss over seeds is half way from that before training to the floor."""
+    """The first measured iteration whose mean loss over seeds is half way from that before training to the floor.
+
+    At the learning rate with the lowest mean loss, as all else about relations.
+    """
+    best = min(study["groups"], key=lambda group: np.mean([head["final_loss"]["mean"] for head in group["heads"]]))
     runs = [run for run in study["runs"] if run["n_head"] == n_head and not run["left_out"]]
+    runs = [run for run in runs if run["learning_rate"] == best["learning_rate"]]
     curves = [run["val_loss_by_relation"].get(relation) for run in runs]
     if not floor or not runs or not all(curves):
         return "–"

@@ -79,4 +79,8 @@ def test_findings_say_what_the_reports_hold():
     assert [findings.within(curve, most) for most in (0.001, 0.01, 0.1, 1)] == [0, 2, 3, 4]
     assert findings.likeness([[1, 0.5, 0.1], [0.5, 1, 0.3], [0.1, 0.3, 1]]) == pytest.approx(0.3)
     run = {"n_head": 4, "left_out": None, "iters": [0, 10, 20], "val_loss_by_relation": {"local": [5.0, 3.1, 2.9]}}
-    assert findings.half_learned({"runs": [run]}, "local", 4, {"local": 1.0}) == "20"
+    runs = [run | {"learning_rate": 1e-3}, run | {"learning_rate": 1e-2, "val_loss_by_relation": {"local": [5, 2, 2]}}]
+    groups = [
+        {"learning_rate": rate, "heads": [{"final_loss": {"mean": mean}}]} for rate, mean in ((1e-3, 2), (1e-2, 3))
+    ]
+    assert findings.half_learned({"runs": runs, "groups": groups}, "local", 4, {"local": 1.0}) == "20"

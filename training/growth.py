@@ -15,7 +15,7 @@ GROWS = ("model.n_head", *(f"sweep.{axis}" for axis in AXES))
 
 def begun(path: Path) -> bool:
     """Whether a run of the folder has a checkpoint."""
-    return (path / "config.yaml").exists() and any(path.glob("*/checkpoints/iter-*"))
+    return any(path.glob("*/checkpoints/iter-*"))
 
 
 def examine(path: Path, config: Config) -> tuple[Experiment, list[Run]]:
@@ -26,6 +26,8 @@ def examine(path: Path, config: Config) -> tuple[Experiment, list[Run]]:
     """
     if not begun(path):
         return Experiment(path, config), []
+    if not (path / "config.yaml").exists():
+        raise InputError(f"{path} holds checkpoints and no config.yaml; put that back, or give another --out_dir")
     held = Experiment.open(path)
     if changed := differences(held.config, config, (*MAY_CHANGE, *GROWS)):
         raise InputError(

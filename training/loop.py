@@ -81,7 +81,8 @@ class Stack:
                 stop = self.group.agree(signals.received)  # asked once, as one may come at any moment
                 if stop or last or self._due(train.checkpoint_interval):
                     self._save()
-                if stop and not last:
+                stop = stop or (self.group.size == 1 and signals.received)  # or while the checkpoint was written
+                if stop:
                     at = f"at iteration {self.iteration} of {train.max_iters}"
                     raise signals.interrupted(f"{at}: checkpoint written", stop)
 
@@ -131,18 +132,13 @@ class Stack:
             metrics.restart(self.start)
 
     def _begin_lines(self, progress: Progress | None = None) -> None:
-        """Begin a line of metrics for every run: the steps since the last one; and note which runs have diverged."""
+        """Begin a line of metrics for every run: the steps since the last one."""
         means = (self.loss_sum / max(1, self.loss_count)).tolist()
         step, optimizer = self.train_step, self.train_step.optimizer
-        norms, rates, is_finite = step.norms.tolist(), optimizer.lr.tolist(), optimizer.finite.tolist()
+        norms, rates = step.norms.tolist(), optimizer.lr.tolist()
         seconds = round(time.monotonic() - self.began, 3)
+        self._note_diverged()
         for r, state in enumerate(self.states):
-            if not is_finite[r] and state.diverged is None:
-                state.diverged = self.iteration
-                log.warning(
-                    f"{self.runs[r].name} diverged by iteration {self.iteration}: its loss or gradient is not finite; "
-                    "it is kept as it was, and its companions go on"
-                )
             line = {"iter": self.iteration, "tokens": self._tokens(), "seconds": seconds}
             if self.loss_count:
                 line |= {"train_loss": means[r], "grad_norm": norms[r], "lr": rates[r]}
@@ -153,6 +149,18 @@ class Stack:
             progress.losses(means, self.batches.tokens_per_step)
         self.loss_sum.zero_()
         self.loss_count = 0
+
+    def _note_diverged(self) -> None:
+        """Note, and say, which runs have diverged by now."""
+        for run, state, is_finite in zip(
+            self.runs, self.states, self.train_step.optimizer.finite.tolist(), strict=True
+        ):
+            if not is_finite and state.diverged is None:
+                state.diverged = self.iteration
+                log.warning(
+                    f"{run.name} diverged by iteration {self.iteration}: its loss or gradient is not finite; "
+                    "it is kept as it was, and its companions go on"
+                )
 
     def _measure(self, validation: Validation, signals: Signals, progress: Progress) -> bool:
         """Write the lines with their validation losses; False, and none written, where a signal came first."""
@@ -183,6 +191,7 @@ class Stack:
                 state.unmeasured = None
 
     def _save(self) -> None:
+        self._note_diverged()
         sums, seconds, eot = self.loss_sum.tolist(), time.monotonic() - self.began, self.job.dataset.tokenizer.eot
         for r, (run, state) in enumerate(zip(self.runs, self.states, strict=True)):
             state.iteration, state.tokens, state.seconds = self.iteration, self._tokens(), seconds

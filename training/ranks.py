@@ -49,7 +49,7 @@ def talking() -> Iterator[None]:
     except torch.OutOfMemoryError:
         raise
     except RuntimeError as error:
-        reason = str(error).strip().splitlines()[0][:100]
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:100]
         raise Interrupted(f"another rank ended ({reason}); the same command goes on from its checkpoint", 1) from None
 
 
@@ -145,7 +145,7 @@ class Ranks:
 
         Args:
             n_group: groups of ranks, which take stacks in turn.
-            batch: sequences of a step, at most as many as ranks that share them.
+            batch: sequences of a step: at most as many ranks share them.
             kind: of device.
         """
         if n_group >= self.size:

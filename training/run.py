@@ -50,6 +50,7 @@ def train_experiment(
 
     Raises:
         InputError: the folder holds another config or other data, or the config does not fit the data.
+        WorkError: there is no room in memory or on the disk.
         Interrupted: by a signal, after a checkpoint.
     """
     device = on(device_name, ranks)
@@ -150,9 +151,8 @@ def train(job: Job, rounds: Sequence[Round]) -> None:
     job.loggers.open(job.experiment)
     for round_ in rounds:
         own, group = job.ranks.deal(round_.stacks, round_.n_group, job.config.train.sequences, job.device.type)
-        validation = Validation(job.dataset, job.config.model.block_size, job.device, group)
         everywhere = round_.left()
-        while not fits_in_memory(job, own, everywhere, group, validation):
+        while not fits_in_memory(job, own, everywhere, group):
             size = max(len(runs) for runs, _ in own)
             if size == 1:
                 raise WorkError(too_large(job))
@@ -165,9 +165,10 @@ def train(job: Job, rounds: Sequence[Round]) -> None:
             own = everywhere = halves.left()
 
 
-def fits_in_memory(job: Job, stacks: Stacks, everywhere: Stacks, group: Group, validation: Validation) -> bool:
+def fits_in_memory(job: Job, stacks: Stacks, everywhere: Stacks, group: Group) -> bool:
     """Train every stack to its end, and wait for the other ranks; False where one ran out of memory."""
     try:
+        validation = Validation(job.dataset, job.config.model.block_size, job.device, group)
         with Progress(job, stacks, everywhere, group.index == 0) as progress:
             for number, (runs, start) in enumerate(stacks, 1):
                 progress.begin(number, runs)

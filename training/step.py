@@ -178,4 +178,5 @@ class Graphed:
         except torch.OutOfMemoryError:
             raise
         except RuntimeError as error:
-            log.warning(f"no CUDA graph ({str(error).splitlines()[0][:120]}): training without it")
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            log.warning(f"no CUDA graph ({reason[:120]}): training without it")
