@@ -11,7 +11,7 @@ import io
 import logging
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NoReturn, TextIO
 
 KEPT = "\n\u00a0\u3000\u200c\u200d"
@@ -71,10 +71,18 @@ class ArgumentParser(argparse.ArgumentParser):
         kind, _, extra = message.partition("unrecognized arguments: ")
         if not kind and extra and not extra.startswith("-"):
             raise InputError(f"{extra}: belongs to no option; a path or text with spaces needs quotes, 'like this'")
-        names = {name.replace("-", "_"): name for name in self._option_string_actions}  # --top-k is as near as --top_k
-        near = difflib.get_close_matches(re.split("[= ]", extra)[0].replace("-", "_"), names, 1)
-        meant = f"did you mean {names[near[0]]}? " if near else ""
-        raise InputError(f"{message} ({meant}see {self.prog} --help)")
+        if extra:
+            self.meant(extra, self._option_string_actions)
+        raise InputError(f"{message} (see {self.prog} --help)")
+
+    def meant(self, argument: str, names: Iterable[str]) -> None:
+        """Raises InputError where an argument that is unknown is near one of these: --top-k is as near as --topk."""
+        spelled = {name.replace("-", "_"): name for name in names}
+        near = difflib.get_close_matches(re.split("[= ]", argument)[0].replace("-", "_"), spelled, 1, 0.75)
+        if near:
+            raise InputError(
+                f"unrecognized arguments: {argument} (did you mean {spelled[near[0]]}? see {self.prog} --help)"
+            )
 
 
 def guard(program: str, main: Callable[[Sequence[str]], None], argv: Sequence[str]) -> int:

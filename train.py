@@ -1,5 +1,6 @@
 """Train a head-count sweep: python train.py configs/quickstart.yaml [--section.key value ...]"""
 
+import argparse
 import os
 import sys
 from collections.abc import Sequence
@@ -12,6 +13,17 @@ EPILOG = (
     "The same command again continues an unfinished experiment. "
     "Exit status: 0 done, 1 failed while working, 2 bad usage or input, 130 or 143 interrupted after a checkpoint."
 )
+
+
+def _margin(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no margin in nats per token; the config comes before --settle"
+        ) from None
+
+
 OPTIONS = [
     ("--out_dir", {"type": str, "default": None, "help": "the experiment's folder; default runs/NAME"}),
     ("--device", {"type": str, "default": "auto", "help": "auto (cuda, else mps, else cpu), cpu, cuda, cuda:1 or mps"}),
@@ -19,7 +31,7 @@ OPTIONS = [
     (
         "--settle",
         {
-            "type": float,
+            "type": _margin,
             "nargs": "?",
             "const": 0.01,
             "default": None,
@@ -78,7 +90,9 @@ def main(argv: Sequence[str]) -> None:
         if options.settle is not None:
             from analysis.settle import MOST_SEEDS, settle
 
-            experiment = settle(config, carry_out, options.settle, options.max_seeds or MOST_SEEDS)
+            experiment = settle(
+                config, carry_out, options.settle, MOST_SEEDS if options.max_seeds is None else options.max_seeds
+            )
         elif options.max_seeds is not None:
             raise errors.InputError("--max_seeds is where --settle stops; add --settle, or leave it out")
         else:

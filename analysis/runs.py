@@ -44,7 +44,7 @@ class RunCurve:
         if self.diverged is not None:
             return f"diverged at iteration {self.diverged}"
         if not self.finished:
-            return f"unfinished, at iteration {self.iteration}"
+            return f"unfinished, at iteration {self.iteration}" if self.iteration else "not trained"
         if not self.val_loss:
             return "no validation loss"
         if not math.isfinite(self.final_loss):

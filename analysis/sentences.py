@@ -146,6 +146,14 @@ def tuned_place(tuned: Tuned) -> str:
     return f"the learning rate that is best for each H ({listed(each)})"
 
 
+def not_open(tuned: Tuned) -> str:
+    """The rates that a head count cannot have, as seeds are missing there."""
+    if not tuned.left_out:
+        return ""
+    each = [f"{listed(list(map(rate_text, rates)))} for H = {h}" for h, rates in tuned.left_out.items()]
+    return f"Not open to choice, as runs are missing or left out there: {'; '.join(each)}; train those, too."
+
+
 def edges(tuned: Tuned, rates: Sequence[float]) -> str:
     """A warning where the best rate of a head count ends the grid."""
     if not tuned.edges:

@@ -45,8 +45,8 @@ def settle(
     first = max(2, len(config.sweep.seed))
     if len(config.head_counts) < 2:
         raise InputError("--settle compares head counts, and there is one; give more, --sweep.n_head 1,2,4")
-    if margin <= 0:
-        raise InputError(f"--settle {margin:g}: the margin must be above 0 nats per token")
+    if not 0 < margin < math.inf:
+        raise InputError(f"--settle {margin:g}: the margin must be a number of nats per token above 0")
     if most < first:
         raise InputError(f"--max_seeds {most}: the experiment begins with {first}; give that many or more")
     looks = planned_looks(first, most)

@@ -115,7 +115,7 @@ def tuned_row(study: Study, tuned: Tuned, found: Interaction | None, losses: Map
     mean = float(np.mean([losses[rate][verdict.lowest][seed] for seed, rate in chosen.items()]))
     place = f"D = {study.n_embd} and {words.tuned_place(tuned)}{some}"
     said = words.sentences(verdict, mean, place)
-    more = [words.turning(found), words.edges(tuned, sorted(losses))]
+    more = [words.not_open(tuned), words.turning(found), words.edges(tuned, sorted(losses))]
     return {
         "learning_rates": sorted(losses),
         "best_learning_rate": tuned.best,

@@ -51,6 +51,8 @@ def parse(
     lists = {f"--{key}" for key, hint in keys().items() if list in map(typing.get_origin, typing.get_args(hint))}
     options, unknown = parser.parse_known_args(join_lists(argv, lists))
     for argument in unknown:
+        if argument.startswith("--") and "." not in argument:
+            parser.meant(argument, [flag for flag, _ in extra])
         if argument.startswith("--"):
             known(argument[2:].partition("=")[0], "command line")
     if unknown:

@@ -6,6 +6,7 @@ documentation in `train.py --help`.
 
 import dataclasses
 import difflib
+import json
 import logging
 import math
 import re
@@ -257,4 +258,13 @@ def _flat(config: Config) -> dict[str, Any]:
 def differences(old: Config, new: Config, but: Sequence[str] = ()) -> list[str]:
     """The keys in which two configs differ, each as `key: old → new`, leaving out the keys named in `but`."""
     before, after = _flat(old) | {"name": old.name}, _flat(new) | {"name": new.name}
-    return [f"{key}: {before[key]} → {after[key]}" for key in after if before[key] != after[key] and key not in but]
+    return [
+        f"{key}: {as_yaml(before[key])} → {as_yaml(after[key])}"
+        for key in after
+        if before[key] != after[key] and key not in but
+    ]
+
+
+def as_yaml(value: Any) -> str:
+    """A value as a config has it."""
+    return value if isinstance(value, str) else json.dumps(value)

@@ -178,7 +178,11 @@ class Runs(Mapping[str, LoadedRun]):
         experiment = Experiment.open(path)
         tokenizer = load_tokenizer(experiment.path / "tokenizer")
         start = start_tokens(tokenizer, experiment)
-        loaded = [LoadedRun(r, experiment.config.model, tokenizer, start, where, iteration) for r in experiment.runs]
+        trained = [run for run in experiment.runs if run.checkpoints()]  # of a sweep that grew, some may never be
+        loaded = [
+            LoadedRun(run, experiment.config.model, tokenizer, start, where, iteration)
+            for run in trained or experiment.runs
+        ]
         return cls(experiment.path, {run.name: run for run in loaded}, experiment)
 
     def __getitem__(self, name: str) -> LoadedRun:
@@ -219,11 +223,15 @@ class Runs(Mapping[str, LoadedRun]):
             if wanted is None:
                 continue
             held = sorted({run.axes[axis] for run in self.runs.values()})
+            if isinstance(wanted, str):
+                raise InputError(f"select: {axis} must be a number, or several, got {wanted!r}")
             values = list(wanted) if isinstance(wanted, Iterable) else [wanted]
             if missing := [value for value in values if value not in held]:
                 lacks, has = ", ".join(map(str, missing)), ", ".join(map(str, held))
                 raise InputError(f"{self.path} has no run with {axis} {lacks}; it has {has}")
             chosen = {name: run for name, run in chosen.items() if run.axes[axis] in values}
+        if not chosen:
+            raise InputError(f"{self.path} has no trained run with all of these values; print(load(PATH)) lists them")
         return replace(self, runs=chosen)
 
     def _splits(self, n_head: int | Iterable[int] | None, *others: object) -> "Runs":
@@ -280,7 +288,7 @@ class Runs(Mapping[str, LoadedRun]):
 
     def final(self) -> list[dict]:
         """One plain row a run: what sets it apart, its last iteration, final and lowest validation loss (nats a token)
-        and bits per byte; None where nothing was measured."""
+        and bits per byte, and the step at which it diverged; None where there is nothing to say."""
         bits = self.experiment.bits_per_nat if self.experiment else None
         rows = []
         for run in self.runs.values():
@@ -290,6 +298,9 @@ class Runs(Mapping[str, LoadedRun]):
             loss = last.get("val_loss")
             of_byte = loss * bits if bits and loss is not None else None
             values = {"iter": last.get("iter"), "val_loss": loss, "best_val_loss": best, "bits_per_byte": of_byte}
+            values["diverged"] = next(
+                (line["diverged"] for line in reversed(run.metrics()) if "diverged" in line), None
+            )
             rows.append({"run": run.name, **run.axes, **values})
         return rows
 

@@ -37,7 +37,7 @@ BOUNDS = {
 }
 """What pydantic finds out of bounds, and what the value must be then."""
 NAMES = {int: "an integer", float: "a number", str: "text", bool: "true or false", types.NoneType: "null"}
-RANGE = re.compile(r"(\d+):(\d+)")
+RANGE = re.compile(r"(\d{1,18}):(\d{1,18})")
 
 
 def typed(name: str, hint: Any, value: Any, where: str, from_text: bool = False) -> Any:
@@ -56,7 +56,8 @@ def typed(name: str, hint: Any, value: Any, where: str, from_text: bool = False)
         bound = next((p for p in problems if p["type"] in BOUNDS), None)
         must = BOUNDS[bound["type"]].format(**bound.get("ctx", {})) if bound else type_text(hint)
         got = bound["input"] if bound and not isinstance(bound["input"], list) else value
-        raise InputError(f"{where}: {name} must be {must}, got {shown(got)}") from None
+        form = {"a list of integers": ", such as 1,2,4 or 0:4"}.get(must, "") if from_text else ""
+        raise InputError(f"{where}: {name} must be {must}{form}, got {shown(got)}") from None
     for item in found if isinstance(found, list) else [found]:
         if isinstance(item, int) and abs(item) >= 2**63:
             raise InputError(f"{where}: {name} must be below 2**63, as every integer")
@@ -149,7 +150,8 @@ def _listed(text: str, hint: Any) -> Any:
     parts: list[Any] = []
     for part in filter(None, (part.strip() for part in text.strip("[] ").split(","))):
         bounds = RANGE.fullmatch(part)
-        parts += islice(range(int(bounds[1]), int(bounds[2])), LONGEST_LIST + 1) if bounds else [part]
+        values = range(int(bounds[1]), int(bounds[2])) if bounds else ()
+        parts += islice(values, LONGEST_LIST + 1) if values else [part]
     return parts
 
 

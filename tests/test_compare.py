@@ -164,7 +164,7 @@ def test_what_is_missing_is_said_in_the_reports_head_and_not_guessed(tmp_path, c
     head = page[: page.index("</header>")]
     assert f"unfinished, at iteration 100: {unfinished.name}" in head
     assert f"diverged at iteration 110: {diverged.name}" in head
-    assert f"unfinished, at iteration 0: {unstarted.name}" in head
+    assert f"not trained: {unstarted.name}" in head
 
 
 def test_an_experiment_without_a_finished_run_still_gets_its_page(tmp_path, capsys):

@@ -30,9 +30,13 @@ def examine(path: Path, config: Config) -> tuple[Experiment, list[Run]]:
         raise InputError(f"{path} holds checkpoints and no config.yaml; put that back, or give another --out_dir")
     held = Experiment.open(path)
     if changed := differences(held.config, config, (*MAY_CHANGE, *GROWS)):
+        rates = [
+            key for key in ("learning_rate", "weight_decay") if any(c.startswith(f"train.{key}:") for c in changed)
+        ]
+        more = "".join(f"; --sweep.{key} adds values of it here" for key in rates)
         raise InputError(
             f"{path} holds another experiment ({'; '.join(changed)})\n"
-            "give this one another --name or --out_dir, or remove the folder"
+            f"give this one another --name or --out_dir, or remove the folder{more}"
         )
     return Experiment(path, extended(held.config, config)), held.runs
 

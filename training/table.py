@@ -76,12 +76,14 @@ def result_table(experiment: Experiment) -> str:
     """H, d_h, final validation loss (mean ± standard deviation over seeds), and by relation for tales."""
     runs = experiment.runs
     last = [next((line for line in reversed(run.metrics()) if "val_loss" in line), None) for run in runs]
-    diverged = [run for run in runs if run.diverged is not None]
+    left_out = {run: f"diverged at iteration {run.diverged}" for run in runs if run.diverged is not None}
+    begun = [run for run in runs if run.checkpoints() and not run.finished and run not in left_out]
+    left_out |= {run: f"is unfinished, at iteration {run.iteration}" for run in begun}
     relations = [r for r in RELATIONS if any(r in line.get("val_loss_by_relation", {}) for line in last if line)]
     rows = []
     for key, by_head in by_setting(runs).items():
         for heads, positions in by_head.items():
-            lines = [last[i] for i in positions if last[i] is not None and runs[i] not in diverged]
+            lines = [last[i] for i in positions if last[i] is not None and runs[i] not in left_out]
             rows.append(
                 [
                     str(heads),
@@ -96,6 +98,6 @@ def result_table(experiment: Experiment) -> str:
     text = table(header, rows)
     text += "\nValidation loss in nats per token, ± its standard deviation over seeds"
     text += "; the last columns are\nthat on the words that each relation decides." if relations else "."
-    for run in diverged:
-        text += f"\n{run.name} diverged at iteration {run.diverged} and is left out."
+    for run, why in left_out.items():
+        text += f"\n{run.name} {why} and is left out."
     return text

@@ -141,7 +141,7 @@ def study_plan(
 def answers(summary: dict) -> list[str]:
     """What the runs say, a paragraph for each comparison: the tuned ones, or those of each setting."""
     if not summary["groups"]:
-        if not any("unfinished" in (run["left_out"] or "") for run in summary["runs"]):
+        if not any((run["left_out"] or "").startswith(("unfinished", "not trained")) for run in summary["runs"]):
             return ["Every run diverged: there is nothing to compare. Train with a lower learning rate."]
         return ["No run is finished: there is nothing to compare yet. The train.py command that began it goes on."]
     return summary["answer"]

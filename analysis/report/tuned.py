@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from analysis.report.figures import COLUMN, LOSS, intervals, panels, shared_legend, style
 from analysis.report.loss import ends, method, pair_table, shape_table
 from analysis.report.section import Picture, Section, Table
-from analysis.report.words import listed, number, p_only, signed
+from analysis.report.words import number, p_only, signed
 from analysis.runs import RunCurve, by_head
 from analysis.sentences import UNIT, rate_text
 from analysis.statistics import estimate
@@ -25,9 +25,6 @@ def tuned_section(told: dict, groups: Mapping[tuple[float, float], Sequence[RunC
     )
     if told["verdict"]["questions"]:
         texts.append(method(told["verdict"]))
-    if told["left_out"]:
-        each = [f"{listed(list(map(rate_text, rates)))} for H = {h}" for h, rates in told["left_out"].items()]
-        texts.append(f"Not open to choice, as runs are missing or left out there: {'; '.join(each)}.")
     runs = {rate: of for (rate, decay), of in groups.items() if decay == told["weight_decay"]}
     caption = "Final validation loss against the learning rate, by H; mean and 95 % interval over seeds."
     pictures = [Picture("loss-by-rate", title, caption, lambda: loss_by_rate(runs))]

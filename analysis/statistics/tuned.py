@@ -63,7 +63,7 @@ def compare_tuned(
         return None
     verdict = spanning(compare(apart, margin, reference, level), compare(whole, margin, reference, level))
     grid = sorted(losses)
-    edges = {h: more for h, rate in best.items() if (more := beyond(rate, grid))}
+    edges = {h: more for h, rate in best.items() if h not in left_out and (more := beyond(rate, grid))}
     return Tuned(verdict, best, chosen, edges, left_out)
 
 

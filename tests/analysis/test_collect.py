@@ -93,7 +93,7 @@ def test_unfinished_diverged_and_missing_runs_are_named(tmp_path):
     told = "\n".join(study.notes)
     assert f"unfinished, at iteration 100: {unfinished.name}" in told
     assert f"diverged at iteration 110: {diverged.name}" in told
-    assert f"unfinished, at iteration 0: {missing.name}" in told
+    assert f"not trained: {missing.name}" in told
     assert math.isnan(study.runs[1].final_loss)
     assert len(study.groups()[1e-3, 0.1]) == 3
 

@@ -1,6 +1,7 @@
 """Seeds are added until the head counts are settled; what a look settles stays so, and a kill changes nothing."""
 
 import logging
+import math
 
 import numpy as np
 import pytest
@@ -112,6 +113,9 @@ def test_with_several_rates_each_head_count_is_compared_at_its_best(tmp_path, ca
         ({"n_head": [4]}, 0.01, 16, "there is one"),
         ({"seed": [0, 1, 2]}, 0.01, 2, "--max_seeds 2"),
         ({}, 0.0, 16, "--settle 0"),
+        ({}, math.nan, 16, "--settle nan"),
+        ({}, math.inf, 16, "--settle inf"),
+        ({}, 0.01, 0, "--max_seeds 0"),
     ],
 )
 def test_what_cannot_be_settled_at_all_is_refused_before_training(tmp_path, sweep, margin, most, named):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from analysis.sentences import not_open
 from analysis.statistics import compare, compare_tuned, interaction
 from analysis.statistics.contrasts import family
 from benchmarks.calibration import readings
@@ -83,6 +84,8 @@ def test_a_rate_at_which_runs_are_missing_is_not_open_and_is_named():
     tuned = compare_tuned(losses)
     assert (tuned.best[8], tuned.best[16]) == (1e-2, 3e-3)
     assert tuned.left_out == {16: [1e-2]}
+    assert 16 not in tuned.edges  # with the missing runs another rate may be the best
+    assert "1e-2 for H = 16; train those, too" in not_open(tuned)
 
 
 def test_one_seed_cannot_choose():

@@ -56,6 +56,8 @@ def test_runs_print_select_and_end_as_a_table_says(trained):
     assert {"run", "n_head", "seed", "learning_rate", "weight_decay", "iter"} <= rows[2].keys()
     assert len(repr(runs).splitlines()) == 5
     assert f"{last:.4f}" in repr(runs)
+    with pytest.raises(InputError, match="n_head must be a number"):
+        runs.select(n_head="4")
     assert list(runs.select(n_head=4)) == ["h04-seed0", "h04-seed1"]
     assert list(runs.select(n_head=[1, 4], seed=1, learning_rate=3e-3)) == ["h01-seed1", "h04-seed1"]
     assert [row["iter"] for row in runs.select(4, 0).metrics("train")] == [2, 4, 6, 8, 10, 12]

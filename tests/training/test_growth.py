@@ -1,5 +1,6 @@
 """An experiment takes more seeds, head counts and rates; what is trained keeps its bytes; refusals leave no trace."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -107,11 +108,21 @@ def test_anything_else_that_shapes_a_run_stays_an_error_and_changes_nothing(grow
     for changes, named in (
         ({"max_iters": 5}, r"train\.max_iters: 4 → 5"),
         ({"model": {"n_layer": 2}, "sweep": {"seed": [7]}}, r"model\.n_layer: 1 → 2"),
-        ({"learning_rate": 1e-2}, r"train\.learning_rate: 0\.003 → 0\.01"),
+        ({"learning_rate": 1e-2}, r"train\.learning_rate: 0\.003 → 0\.01[^;]*; --sweep.learning_rate adds"),
+        ({"min_lr": 1e-5}, r"train\.min_lr: null → 1e-05"),
     ):
         with pytest.raises(InputError, match=named):
             train(path, **{"sweep": MORE} | changes)
     assert files(path) == before
+
+
+def test_checkpoints_without_a_config_are_not_taken_for_a_new_folder(grown, tmp_path):
+    shutil.copytree(grown[0], tmp_path / "x")
+    (tmp_path / "x" / "config.yaml").unlink()
+    before = files(tmp_path / "x")
+    with pytest.raises(InputError, match=r"checkpoints and no config\.yaml"):
+        train(tmp_path / "x", sweep={"n_head": [2], "seed": [0]})
+    assert files(tmp_path / "x") == before
 
 
 def test_a_refused_corpus_leaves_the_config_as_it_was(tmp_path):

@@ -34,6 +34,18 @@ def train(path, config=None, **changes) -> Experiment:
     return train_experiment(config or small_config(**changes), path, "cpu")
 
 
+def interrupt(monkeypatch, iteration: int) -> None:
+    """SIGTERM comes in the step that makes this iteration."""
+    step = Stack.step
+
+    def interrupted(stack, number):
+        step(stack, number)
+        if number + 1 == iteration:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(Stack, "step", interrupted)
+
+
 def weights(experiment) -> dict:
     return {run.name: load_file(run.path / "model.safetensors") for run in experiment.runs}
 
@@ -312,6 +324,29 @@ def test_a_diverged_run_is_marked_and_its_companions_finish(tmp_path):
     assert "diverged at iteration" in result_table(experiment)
     for line in (bad.path / "metrics.jsonl").read_text().splitlines():
         json.loads(line, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
+
+
+def test_a_divergence_between_two_lines_of_metrics_is_kept_by_a_checkpoint(tmp_path, monkeypatch):
+    rates = {"n_head": [1], "seed": [0], "learning_rate": [3e-3, 1e30]}
+    changes = {"sweep": rates, "max_iters": 20, "warmup_iters": 0, "log_interval": 20, "eval_interval": 20}
+    interrupt(monkeypatch, 10)
+    with pytest.raises(Interrupted):
+        train(tmp_path / "x", **changes)
+    monkeypatch.undo()
+    experiment = train(tmp_path / "x", **changes)
+    good, bad = experiment.runs
+    assert (good.diverged, bad.diverged) == (None, 4)  # the step of the first checkpoint
+    assert "diverged at iteration 4 and is left out" in result_table(experiment)
+
+
+def test_the_last_table_leaves_unfinished_runs_out_and_names_them(tmp_path, monkeypatch):
+    interrupt(monkeypatch, 8)
+    with pytest.raises(Interrupted):
+        train(tmp_path / "x", sweep={"n_head": [1, 4], "seed": [0]})
+    monkeypatch.undo()
+    table = result_table(train(tmp_path / "x", sweep={"n_head": [1, 4], "seed": [1]}))
+    assert "h01-seed0 is unfinished, at iteration 8 and is left out" in table
+    assert [line.split()[2] for line in table.splitlines()[1:3]] == ["1", "1"]
 
 
 def test_another_config_in_the_folder_is_an_error_that_names_the_keys(tmp_path, trained):
