@@ -22,7 +22,7 @@ from errors import InputError
 from experiment.config import Config
 from experiment.folder import Experiment
 from terminal import table, window
-from training.growth import asked_for, examine
+from training.growth import asked_for, examine, seconds_of
 
 log = logging.getLogger("headcount")
 
@@ -134,9 +134,6 @@ def what_is_next(experiment: Experiment, asked: Config) -> str:
     more = sum(not run.finished for run in asked_for(examine(experiment.path, asked)[0], asked))
     told = f"{more} more run{'s' * (more != 1)}"
     for start in reversed(experiment.environment["starts"]):
-        runs = [run for run in experiment.runs if run.name in start.get("added", ())]
-        if runs and all(run.finished and run.metrics() for run in runs):
-            n_stack = math.ceil(len(runs) / start.get("stack_size", len(runs)))
-            seconds = n_stack * max(run.metrics()[-1]["seconds"] for run in runs)
-            return f"{told}, about {tqdm.format_interval(seconds / len(runs) * more)}"
+        if seconds := seconds_of(experiment, start):
+            return f"{told}, about {tqdm.format_interval(seconds / len(start['added']) * more)}"
     return told

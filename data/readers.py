@@ -167,14 +167,8 @@ def as_text(value: Any) -> str | None:
 
 
 def _kind(value: Any) -> str:
-    names = {
-        str: "a text",
-        dict: "an object",
-        list: "a list",
-        bool: "true or false",
-        int: "a number",
-        float: "a number",
-    }
+    names = {str: "a text", dict: "an object", list: "a list", bool: "true or false"}
+    names |= {int: "a number", float: "a number"}
     return "nothing" if value is None else names.get(type(value), type(value).__name__)
 
 

@@ -251,7 +251,7 @@ class Runs(Mapping[str, LoadedRun]):
         """
         losses: dict[tuple, list[float]] = {}
         for row, run in zip(self.final(), self.runs.values(), strict=True):
-            usable = row["val_loss"] is not None and run.source.diverged is None
+            usable = row["val_loss"] is not None and row["diverged"] is None
             losses.setdefault(run.setting, []).append(row["val_loss"] if usable else math.inf)
         means = {setting: statistics.fmean(of) for setting, of in losses.items()}
         chosen = {n_head: min((s for s in means if s[0] == n_head), key=means.get) for n_head, *_ in means}

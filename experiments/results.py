@@ -4,7 +4,7 @@
                                   [--page docs/results.md]
 
 A study is a config and what is changed in it; each H is compared at its own best of three learning rates, with seeds
-added until all pairs are settled to within 0.01 nats or there are twelve. --reduced has the same signs in an hour on
+added until all pairs are settled to within 0.01 nats or there are twelve. --reduced is a smaller map, an hour on
 two CPU cores: fewer head counts, seeds and steps, no growing, and the studies that are cheap. A command that was killed
 goes on where it stood. --page writes between the markers of the page (of page.md beside this, where there is none yet);
 every number there is read from what compare.py wrote.
@@ -16,14 +16,13 @@ import json
 import re
 import subprocess
 import sys
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from experiment.folder import Experiment
 from experiments import findings
 from machine import device_name, pick_device
+from training.growth import seconds_of
 
 ROOT = Path(__file__).parent.parent
 CENTRE = "experiments/centre.yaml"
@@ -77,30 +76,16 @@ centre checked with other seeds, in bf16, with the textbook's attention."""
 def main() -> None:
     options = arguments()
     chosen = options.only or [name for name, study in STUDIES.items() if study.cheap or not options.reduced]
-    clock = Path(options.out) / "seconds"
     for name in chosen:
         print(f"\n== {name}", flush=True)
-        with counted(clock):
-            train(name, options)
+        train(name, options)
     for name in chosen:
         if STUDIES[name].networks:
-            with counted(clock):
-                run("compare.py", folder(name, options), "--device", options.device)
+            run("compare.py", folder(name, options), "--device", options.device)
     report = Path(options.out) / "map"
-    with counted(clock):
-        run("compare.py", *(folder(name, options) for name in chosen), "--quick", "--csv", "--out", report)
+    run("compare.py", *(folder(name, options) for name in chosen), "--quick", "--csv", "--out", report)
     if options.page:
-        write_page(Path(options.page), chosen, report, options, float(clock.read_text()) / 3600)
-
-
-@contextmanager
-def counted(clock: Path) -> Iterator[None]:
-    """Add the seconds that this takes to those in a file: of all commands that worked on the page."""
-    began = time.monotonic()
-    yield
-    before = float(clock.read_text()) if clock.exists() else 0.0
-    clock.parent.mkdir(parents=True, exist_ok=True)
-    clock.write_text(f"{before + time.monotonic() - began:.0f}\n")
+        write_page(Path(options.page), chosen, report, options)
 
 
 def folder(name: str, options: argparse.Namespace) -> Path:
@@ -127,12 +112,14 @@ def run(program: str, *argv: object) -> None:
         sys.exit(done.returncode)
 
 
-def write_page(page: Path, chosen: list[str], report: Path, options: argparse.Namespace, hours: float) -> None:
+def write_page(page: Path, chosen: list[str], report: Path, options: argparse.Namespace) -> None:
     """Put the map, what each study says and the machine between the markers of the page."""
     found = read(report)
     commit = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True
     ).stdout.strip()
+    opened = [Experiment.open(folder(name, options)) for name in chosen]
+    hours = sum(seconds_of(one, start) or 0 for one in opened for start in one.environment["starts"]) / 3600
     studies = {study["name"]: study for study in found["studies"]}
     for name in chosen:
         if STUDIES[name].networks:
@@ -147,8 +134,8 @@ def write_page(page: Path, chosen: list[str], report: Path, options: argparse.Na
         "removable": findings.removable(centre),
         "map": findings.markdown(*table(overview)) if overview.exists() else "",
         "studies": "\n".join(f"- **{study['name']}**: {' '.join(study['answer'])}" for study in found["studies"]),
-        "machine": f"{device_name(pick_device(options.device))}, commit {commit}, {hours:.1f} hours, "
-        + ("the reduced version." if options.reduced else "the whole version."),
+        "machine": f"{device_name(pick_device(options.device))}, commit {commit}, the "
+        f"{'reduced' if options.reduced else 'whole'} version: {hours:.1f} hours of training, by metrics.jsonl.",
     }
     for name in chosen:
         if STUDIES[name].networks:

@@ -1,5 +1,6 @@
 """Experiments that grow: a sweep takes more values, what is trained stays, and only what is missing is trained."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -69,6 +70,15 @@ def asked_for(experiment: Experiment, config: Config) -> list[Run]:
     """The runs that `config` names."""
     values = axes(config)
     return [run for run in experiment.runs if all(getattr(run, axis) in values[axis] for axis in AXES)]
+
+
+def seconds_of(experiment: Experiment, start: Mapping[str, Any]) -> float | None:
+    """The seconds of training of all stacks that a start added; None where it added none, or one is not finished."""
+    runs = [run for run in experiment.runs if run.name in start.get("added", ())]
+    if not runs or not all(run.finished and run.metrics() for run in runs):
+        return None
+    n_stack = math.ceil(len(runs) / start.get("stack_size", len(runs)))
+    return n_stack * max(run.metrics()[-1]["seconds"] for run in runs)
 
 
 def generations(runs: Sequence[Run], starts: Sequence[Mapping[str, Any]]) -> list[list[Run]]:

@@ -6,9 +6,9 @@ and each writes its own runs. They wait for each other by looking into torchrun'
 torchrun there is one rank, and nothing here does anything.
 """
 
+import json
 import logging
 import os
-import pickle
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -129,16 +129,16 @@ class Ranks:
 
     @talking()
     def share(self, value: T) -> T:
-        """The first rank's value, for all. The others wait for it."""
+        """The first rank's value, of what JSON knows, for all. The others wait for it."""
         if self.size == 1:
             return value
         key = f"shared {next(self.shared)}"
         if self.leads:
-            self.store.set(key, pickle.dumps(value))
+            self.store.set(key, json.dumps(value))
             return value
         while not self.store.check([key]):
             time.sleep(POLL)
-        return pickle.loads(self.store.get(key))
+        return json.loads(self.store.get(key))
 
     def deal(self, stacks: Sequence[Sequence[T]], n_group: int, batch: int, kind: str) -> tuple[list[T], Group]:
         """What this rank trains of the stacks, each with what is left of it, and with whom.

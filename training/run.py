@@ -2,10 +2,11 @@
 
 import logging
 import platform
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from filelock import FileLock, Timeout
@@ -30,7 +31,7 @@ from training.plan import Stacks, cut, plan
 from training.progress import Progress
 from training.ranks import Group, Ranks
 from training.record import record, recorded, with_this_start
-from training.settings import choose, keep_freed_memory
+from training.settings import ExecutionSettings, choose, keep_freed_memory
 from training.signals import Signals
 from training.validation import Validation
 
@@ -85,7 +86,16 @@ def train_experiment(
         say_what_rests(job.experiment, asked)
         if to_train:
             announce(job, to_train)
-            ranks.share((job.experiment, job.settings, device.type, job.loggers.names, dataset.hash, rounds))
+            ranks.share(
+                {
+                    "path": str(path),
+                    "settings": asdict(job.settings),
+                    "device": device.type,
+                    "loggers": job.loggers.names,
+                    "data_hash": dataset.hash,
+                    "rounds": [round_.named() for round_ in rounds],
+                }
+            )
             train(job, rounds)
         else:
             unseen = "; --log shows only what is trained with it" * bool(job.loggers.names)
@@ -96,14 +106,16 @@ def train_experiment(
 def follow(ranks: Ranks) -> None:
     """What torchrun's other processes do: train what the first one deals, until it has no more."""
     while (shared := ranks.share(None)) is not None:
-        experiment, settings, device_name, names, data_hash, rounds = shared
-        device = on(device_name, ranks)
+        experiment, settings = Experiment.open(shared["path"]), ExecutionSettings(**shared["settings"])
+        runs = {run.name: run for run in experiment.runs}
+        rounds = [Round.of_names(named, runs) for named in shared["rounds"]]
+        device = on(shared["device"], ranks)
         dataset = prepare(experiment.config.data, progress=False, given=given_tokenizer(experiment.config))
-        if dataset.hash != data_hash:
+        if dataset.hash != shared["data_hash"]:
             raise InputError(
                 f"data: another corpus on this machine ({platform.node()}) than on the first; put it right"
             )
-        loggers = Loggers(names)
+        loggers = Loggers(shared["loggers"])
         try:
             train(Job(experiment, dataset, device, settings, loggers, ranks), rounds)
         finally:
@@ -130,6 +142,17 @@ class Round:
 
     def left(self) -> Stacks:
         return [part for stack in self.stacks for part in stack]
+
+    def named(self) -> dict[str, Any]:
+        """What the other ranks are told of it: runs by their names."""
+        stacks = [[([run.name for run in runs], start) for runs, start in stack] for stack in self.stacks]
+        return {"stacks": stacks, "n_group": self.n_group}
+
+    @classmethod
+    def of_names(cls, named: Mapping[str, Any], runs: Mapping[str, Run]) -> "Round":
+        """The round that `named` tells of."""
+        stacks = [[([runs[name] for name in names], start) for names, start in stack] for stack in named["stacks"]]
+        return cls(stacks, named["n_group"])
 
 
 def planned(job: Job, parts: Sequence[Sequence[Run]]) -> list[Round]:
