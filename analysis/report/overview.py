@@ -103,10 +103,11 @@ def pictures(name: str, verdicts: dict[str, dict]) -> list[Picture]:
 
 
 def draw(name: str, verdicts: dict[str, dict]) -> Figure:
-    """The effect of H against the setting, and the trends as a forest plot."""
+    """The effect of H against the setting, or study by study where several differ; the trends as a forest plot."""
     figure, (left, right) = panels(2, 2, max(2.4, 0.6 + 0.25 * len(verdicts)))
-    effects(left, verdicts)
-    left.set(xlabel=name, ylabel="loss − loss at the smallest H\n(nats per token)")
+    effects(left, verdicts, name == "study")
+    label = "loss − loss at the smallest H\n(nats per token)"
+    left.set(**{"xlabel": label, "ylabel": name} if name == "study" else {"xlabel": name, "ylabel": label})
     for row, verdict in enumerate(verdicts.values()):
         trend = verdict["trend"]
         low, high = (trend[end] if trend[end] is not None else trend["estimate"] for end in ("low", "high"))
@@ -120,8 +121,8 @@ def draw(name: str, verdicts: dict[str, dict]) -> Figure:
     return figure
 
 
-def effects(axes: Axes, verdicts: dict[str, dict]) -> None:
-    """A line for each H that is compared with the smallest one, over the studies."""
+def effects(axes: Axes, verdicts: dict[str, dict], apart: bool) -> None:
+    """A line for each H that is compared with the smallest one, over the studies; apart: a row for each, no line."""
     found: dict[int, dict[int, tuple[float, float]]] = {}
     heads = [{h for pair in v["pairs"] for h in (pair["n_head"], pair["reference"])} for v in verdicts.values()]
     base = min(set.intersection(*heads), default=None)
@@ -132,12 +133,20 @@ def effects(axes: Axes, verdicts: dict[str, dict]) -> None:
                 half = (pair["high"] - pair["low"]) / 2 if pair["low"] is not None else 0.0
                 found.setdefault(other, {})[index] = (sign * pair["estimate"], half)
     for row, (h, points) in enumerate(sorted(found.items())):
-        shift = 0.08 * (row - (len(found) - 1) / 2)  # bars beside each other
-        x, values = [index + shift for index in points], list(zip(*points.values(), strict=True))
-        looks = style(row, len(found)) | {"elinewidth": 0.8, "capsize": 1.5}
-        axes.errorbar(x, values[0], values[1], label=f"H = {h}", **looks)
-    axes.axhline(0, color="0.3", linewidth=0.8)
-    axes.set_xticks(range(len(verdicts)), list(verdicts))
+        shift = (0.2 if apart else 0.08) * (row - (len(found) - 1) / 2)  # bars beside each other
+        places, (means, halves) = [index + shift for index in points], zip(*points.values(), strict=True)
+        looks = style(row, len(found)) | {"elinewidth": 0.8, "capsize": 1.5, "label": f"H = {h}"}
+        if apart:
+            axes.errorbar(means, places, xerr=halves, **looks | {"linestyle": "none"})
+        else:
+            axes.errorbar(places, means, halves, **looks)
+    if apart:
+        axes.axvline(0, color="0.3", linewidth=0.8)
+        axes.set_yticks(range(len(verdicts)), list(verdicts))
+        axes.set_ylim(len(verdicts) - 0.5, -0.5)
+    else:
+        axes.axhline(0, color="0.3", linewidth=0.8)
+        axes.set_xticks(range(len(verdicts)), list(verdicts))
     if found:
         axes.legend()
 
