@@ -3,11 +3,11 @@
     python -m experiments.results [--reduced] [--only centre tales] [--shakespeare FILE] [--device cpu] [--out DIR]
                                   [--page docs/results.md]
 
-A study is a config and what is changed in it; each H is compared at its own best of three learning rates, with seeds
-added until all pairs are settled to within 0.01 nats or there are twelve. --reduced is a smaller map, an hour on
-two CPU cores: fewer head counts, seeds and steps, no growing, and the studies that are cheap. A command that was killed
-goes on where it stood. --page writes between the markers of the page (of page.md beside this, where there is none yet);
-every number there is read from what compare.py wrote.
+A study is a config and what is changed in it; each H is compared at its own best of three learning rates, and of more
+where the best one ends the grid, with seeds added until all pairs are settled to within 0.01 nats or there are twelve.
+--reduced is a smaller map, about an hour on two CPU cores: fewer head counts, seeds and steps, no seeds added, and the
+studies that are cheap. A command that was killed goes on where it stood. --page writes between the markers of the page
+(of page.md beside this, where there is none yet); every number there is read from what compare.py wrote.
 """
 
 import argparse
@@ -19,6 +19,8 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from analysis.collect import collect
+from analysis.summary import summarize
 from experiment.folder import Experiment
 from experiments import findings
 from machine import device_name, pick_device
@@ -28,10 +30,13 @@ ROOT = Path(__file__).parent.parent
 CENTRE = "experiments/centre.yaml"
 PYTHON = {"data.source": "package", "data.path": "torch", "data.tokenizer": "bpe", "data.vocab_size": 1024}
 PYTHON |= {"data.val_tokens": 100_000}  # of two million: measuring all would take longer than training
+PYTHON |= {"sweep.learning_rate": "1e-3,2e-3,4e-3"}
 TALES = {"data.source": "tales", "data.path": "null", "data.tokenizer": "bpe", "data.vocab_size": 1024}
-REDUCED = {"sweep.n_head": "1,4,16", "sweep.seed": "0:5", "train.max_iters": 300, "train.warmup_iters": 30}
-REDUCED |= {"train.eval_interval": 300, "train.checkpoint_interval": 300}
-SHORT = {"train.max_iters": 30, "train.warmup_iters": 3, "train.eval_interval": 30, "train.checkpoint_interval": 30}
+REDUCED = {"sweep.n_head": "1,4,16", "sweep.seed": "0:3", "train.max_iters": 800, "train.warmup_iters": 40}
+REDUCED |= {"train.eval_interval": 400, "train.checkpoint_interval": 400}
+SHORT = {"train.max_iters": 80, "train.warmup_iters": 4, "train.eval_interval": 80, "train.checkpoint_interval": 80}
+WIDENED = 3
+"""How often a grid of learning rates is widened at most: by one rate at an end, or at both."""
 
 
 @dataclass(frozen=True)
@@ -59,18 +64,18 @@ STUDIES = {
     "python": Study(PYTHON),
     "tales": Study(TALES),
     "checked": Study(
-        {"sweep.seed": "10,11,12,13", "train.precision": "bf16", "model.attention": "eager"},
-        reduced=REDUCED | {"sweep.seed": "10:15"},
+        {"sweep.seed": "10:14", "train.precision": "fp32", "model.attention": "eager"},
+        reduced=REDUCED | {"sweep.seed": "10:13"},
     ),
     "tales-learned": Study(
         {"sweep.learning_rate": "1e-3,3e-3,1e-2"},
         config="configs/tales.yaml",
-        reduced={"sweep.n_head": "1,4,16", "sweep.seed": "0:4", "sweep.learning_rate": "3e-3"},
+        reduced={"sweep.learning_rate": "null"},
         networks=True,
     ),
 }
 """Lines through the centre: width, context, layers, length of training, corpus; corners where they disagree; and the
-centre checked with other seeds, in bf16, with the textbook's attention."""
+centre checked with other seeds, in fp32, with the textbook's attention."""
 
 
 def main() -> None:
@@ -93,16 +98,31 @@ def folder(name: str, options: argparse.Namespace) -> Path:
 
 
 def train(name: str, options: argparse.Namespace) -> None:
-    """Train a study to its end, in its folder."""
+    """Train a study in its folder: at its learning rates, at more where the best one ends the grid, with more seeds."""
     study = STUDIES[name]
     changes = study.changes | (study.reduced if options.reduced else {})
     if study.config == CENTRE and options.shakespeare and "data.source" not in changes:
         changes = changes | {"data.path": Path(options.shakespeare).resolve()}
-    settle = [] if options.reduced else ["--settle", "0.01", "--max_seeds", "12"]
-    where = ["--out_dir", folder(name, options), "--device", options.device]
-    run(
-        "train.py", ROOT / study.config, *(f"--{k}={v}" for k, v in ({"name": name} | changes).items()), *settle, *where
-    )
+    changes = {"name": name} | changes | {"out_dir": folder(name, options)}
+    argv = ["train.py", ROOT / study.config, *(f"--{key}={value}" for key, value in changes.items())]
+    argv += ["--device", options.device]
+    run(*argv)
+    grid: list[str] = []
+    for _ in range(WIDENED):
+        rates, more = learning_rates(folder(name, options))
+        grid = [f"--sweep.learning_rate={','.join(f'{rate:g}' for rate in sorted(rates | more))}"] * (len(rates) > 1)
+        if not more:
+            break
+        run(*argv, *grid)
+    if not options.reduced:
+        run(*argv, *grid, "--settle", "0.01", "--max_seeds", "12")
+
+
+def learning_rates(experiment: Path) -> tuple[set[float], set[float]]:
+    """The learning rates of an experiment, and those to add because the best one for some H ends the grid."""
+    (study,), _ = collect([experiment])
+    more = {rate for row in summarize(study)["tuned"] for of in row["add_learning_rates"].values() for rate in of}
+    return {run.learning_rate for run in study.runs}, more
 
 
 def run(program: str, *argv: object) -> None:
@@ -134,8 +154,8 @@ def write_page(page: Path, chosen: list[str], report: Path, options: argparse.Na
         "removable": findings.removable(centre),
         "map": findings.markdown(*table(overview)) if overview.exists() else "",
         "studies": "\n".join(f"- **{study['name']}**: {' '.join(study['answer'])}" for study in found["studies"]),
-        "machine": f"{device_name(pick_device(options.device))}, commit {commit}, the "
-        f"{'reduced' if options.reduced else 'whole'} version: {hours:.1f} hours of training, by metrics.jsonl.",
+        "machine": f"{device_name(pick_device(options.device))}, {opened[0].environment['precision']}, commit {commit}, "
+        f"the {'reduced' if options.reduced else 'whole'} version: {hours:.1f} hours of training, by metrics.jsonl.",
     }
     for name in chosen:
         if STUDIES[name].networks:
