@@ -33,7 +33,7 @@ PYTHON |= {"data.val_tokens": 100_000}  # of two million: measuring all would ta
 PYTHON |= {"sweep.learning_rate": "1e-3,2e-3,4e-3"}
 TALES = {"data.source": "tales", "data.path": "null", "data.tokenizer": "bpe", "data.vocab_size": 1024}
 REDUCED = {"sweep.n_head": "1,4,16", "sweep.seed": "0:3", "train.max_iters": 800, "train.warmup_iters": 40}
-REDUCED |= {"train.eval_interval": 400, "train.checkpoint_interval": 400}
+REDUCED |= {"train.eval_interval": 800, "train.checkpoint_interval": 400, "data.val_tokens": 50_000}
 SHORT = {"train.max_iters": 80, "train.warmup_iters": 4, "train.eval_interval": 80, "train.checkpoint_interval": 80}
 WIDENED = 3
 """How often a grid of learning rates is widened at most: by one rate at an end, or at both."""
@@ -65,12 +65,12 @@ STUDIES = {
     "tales": Study(TALES),
     "checked": Study(
         {"sweep.seed": "10:14", "train.precision": "fp32", "model.attention": "eager"},
-        reduced=REDUCED | {"sweep.seed": "10:13"},
+        reduced=REDUCED | {"sweep.seed": "10:13", "sweep.n_head": "1,16"},
     ),
     "tales-learned": Study(
         {"sweep.learning_rate": "1e-3,3e-3,1e-2"},
         config="configs/tales.yaml",
-        reduced={"sweep.learning_rate": "null"},
+        reduced={"sweep.n_head": "1,4,16", "sweep.learning_rate": "null"},
         networks=True,
     ),
 }
@@ -146,6 +146,7 @@ def write_page(page: Path, chosen: list[str], report: Path, options: argparse.Na
             (studies[name],) = read(folder(name, options))["studies"]
     overview = report / "tables" / "overview.csv"  # of two studies or more
     centre, learned = studies.get("centre", {}), studies.get("tales-learned", {})
+    machine = f"{device_name(pick_device(options.device))}, {opened[0].environment['precision']}"
     parts = {
         "practice": findings.practice(studies),
         "relations": findings.relations(learned),
@@ -154,8 +155,8 @@ def write_page(page: Path, chosen: list[str], report: Path, options: argparse.Na
         "removable": findings.removable(centre),
         "map": findings.markdown(*table(overview)) if overview.exists() else "",
         "studies": "\n".join(f"- **{study['name']}**: {' '.join(study['answer'])}" for study in found["studies"]),
-        "machine": f"{device_name(pick_device(options.device))}, {opened[0].environment['precision']}, commit {commit}, "
-        f"the {'reduced' if options.reduced else 'whole'} version: {hours:.1f} hours of training, by metrics.jsonl.",
+        "machine": f"{machine}, commit {commit}, the {'reduced' if options.reduced else 'whole'} version: "
+        f"{hours:.1f} hours of training, by metrics.jsonl.",
     }
     for name in chosen:
         if STUDIES[name].networks:
