@@ -41,6 +41,8 @@ def test_every_number_of_the_page_is_a_reports(tmp_path, monkeypatch):
     argv = ["--reduced", "--out", str(tmp_path / "out"), "--page", str(page), "--device", "cpu"]
     monkeypatch.setattr(sys, "argv", ["results", *argv])
     results.main()
+    rates, _ = results.learning_rates(tmp_path / "out" / "centre")
+    assert {1e-3, 1e-2} < rates  # of two rates the best one ends the grid: it was widened
     text, report = page.read_text(), json.loads((tmp_path / "out" / "map" / "report.json").read_text())
     for row in report["overview"]["studies"]:
         assert f"| {row['label']} | {row['trend']['estimate']:+.4f} |" in text
