@@ -70,7 +70,7 @@ STUDIES = {
     "tales-learned": Study(
         {"sweep.learning_rate": "1e-3,3e-3,1e-2"},
         config="configs/tales.yaml",
-        reduced={"sweep.n_head": "1,4,16", "sweep.learning_rate": "3e-3"},
+        reduced={"sweep.learning_rate": "3e-3"},
         networks=True,
     ),
 }
