@@ -21,6 +21,7 @@ from analysis.statistics.contrasts import Family, family
 from analysis.statistics.looks import levels, planned_looks
 from analysis.statistics.tuned import choices, rate_family
 from analysis.statistics.variance import CAUTION, contrast_means, variances
+from experiments.results import WIDENED
 
 LEVEL = 0.05
 MARGIN = 0.01
@@ -37,7 +38,10 @@ RATES = {
     "two alike, one 0.03 worse": np.array([0.0, 0, 0.03]),
     "0.010 and 0.008 worse": np.array([0.010, 0, 0.008]),
     "0.050 and 0.040 worse": np.array([0.050, 0, 0.040]),
+    "nine alike, grid widened": np.zeros(9),
+    "0.005 worse by each step, grid widened": 0.005 * np.arange(9.0),
 }
+"""By how much each rate is worse than the best. Of nine, three are tried first, and more as `widened` says."""
 DEVIATION = 0.007
 
 Draw = Callable[[np.random.Generator, int, int], np.ndarray | None]
@@ -188,20 +192,38 @@ def with_effects(count: int, asked: Family) -> list[list[str]]:
 
 
 def tuned(count: int, asked: Family) -> list[list[str]]:
-    """The tuned comparison, every head count with the same losses at three rates: any false claim, and one reading."""
+    """The tuned comparison, every head count with the same losses at each rate: any false claim, and one reading."""
     rows = []
     for name, rates in RATES.items():
         for kind, scatter in SCATTER.items():
             row = [name, kind]
             for seeds in SEEDS:
                 generator = np.random.default_rng(seeds)
-                noise = generator.normal(size=(count, seeds, 5, 3)) + generator.normal(size=(count, seeds, 5, 1))
+                noise = generator.normal(size=(count, seeds, 5, len(rates)))
+                noise += generator.normal(size=(count, seeds, 5, 1))
                 losses = rates + DEVIATION / 2**0.5 * scatter[:, None] * noise  # half of the variance is the run's
+                losses = widened(losses) if len(rates) > 3 else losses
                 claims = [np.abs(mean) > half for mean, half in readings(losses, asked)]
                 spans = claims[0] & claims[1]
                 row.append(f"{percent(spans.any(1).mean())} ({percent(claims[0].any(1).mean())})")
             rows.append(row)
     return rows
+
+
+def widened(losses: np.ndarray, times: int = WIDENED) -> np.ndarray:
+    """Losses (n, S, k, rates) as `experiments.results` would see them: those of rates not tried too high to be chosen.
+
+    The three rates in the middle are tried, and one more at an end of the grid where the best one of some head count
+    ends it, at most `times` times.
+    """
+    place, middle = np.arange(losses.shape[-1]), losses.shape[-1] // 2
+    low, high = (np.full((len(losses), 1), middle + by) for by in (-1, 1))
+    for _ in range(times + 1):
+        seen = losses + 1e6 * ((place < low) | (place > high))[:, None, None]
+        best = choices(seen.swapaxes(1, 2))[1]  # (n, k)
+        low = low - (best == low).any(1, keepdims=True)
+        high = high + (best == high).any(1, keepdims=True)
+    return seen
 
 
 def readings(losses: np.ndarray, asked: Family) -> list[tuple[np.ndarray, np.ndarray]]:
