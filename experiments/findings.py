@@ -1,19 +1,17 @@
-"""What the results page says of heads, made from the studies that compare.py put into report.json: no number by hand.
+"""What the results page says of losses, made from the studies that compare.py put into report.json: no number by hand.
 
 Each function takes studies as report.json holds them, by name, and returns Markdown; what they lack is left out.
 """
 
-import math
 from collections.abc import Mapping, Sequence
-
-import numpy as np
+from itertools import combinations
 
 from analysis.report.loss import ends
 from analysis.report.overview import verdict_of
 from analysis.report.words import listed, number, plain, signed
 
-RISES = (0.01, 0.1)
-"""Nats per token by which the loss may rise while heads are removed."""
+Studies = Mapping[str, Mapping]
+CENTRE, CHECKED, LEARNED = "centre", "checked", "tales-learned"
 
 
 def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -30,172 +28,209 @@ def difference(verdict: Mapping, one: int, other: int) -> dict:
     if pair["n_head"] == one:
         return pair
     turned = {"worse": "better", "better": "worse"}
-    ends_of = {"low": pair["high"], "high": pair["low"]}
+    ends_of = {"low": pair["high"], "high": pair["low"], "estimate": pair["estimate"]}
     return (
         pair
         | {key: None if value is None else -value for key, value in ends_of.items()}
-        | {
-            "n_head": one,
-            "reference": other,
-            "estimate": -pair["estimate"],
-            "verdict": turned.get(pair["verdict"], pair["verdict"]),
-        }
+        | {"n_head": one, "reference": other, "verdict": turned.get(pair["verdict"], pair["verdict"])}
     )
 
 
-def pair_text(verdict: Mapping, one: int, other: int) -> str:
-    pair = difference(verdict, one, other)
-    answer = {"same": f"the same to within {verdict['margin']:g}", "open": "not settled"}
-    found = answer.get(pair["verdict"], pair["verdict"])
-    return f"H = {one} against H = {other}: {signed(pair['estimate'])} ({ends(pair)}), {found}"
+def answer(verdict: Mapping, one: int, other: int) -> str:
+    """worse, better, the same to within the margin, or not settled."""
+    found = difference(verdict, one, other)["verdict"]
+    return {"same": f"the same to within {verdict['margin']:g}", "open": "not settled"}.get(found, found)
 
 
-def practice(studies: Mapping[str, Mapping], centre: str = "centre", learned: str = "tales-learned") -> str:
-    """What to choose, how sure that is, and what was not settled."""
-    verdicts = {name: found for name, study in studies.items() if (found := verdict_of(study))}
-    told = []
-    if verdict := verdicts.get(centre):
-        heads, lowest = heads_of(verdict), verdict["lowest"]
-        worst = max((h for h in heads if h != lowest), key=lambda h: difference(verdict, h, lowest)["estimate"])
-        also = [str(h) for h in verdict["best"] if h != lowest]
-        told.append(
-            f"For D = {studies[centre]['n_embd']} on tiny Shakespeare the lowest loss is at H = {lowest}; "
-            + (f"H = {listed(also)} cannot be excluded as the best. " if also else "no other can be the best. ")
-            + f"The most that another choice costs is in nats per token: {pair_text(verdict, worst, lowest)}."
-        )
-    trends = {name: verdict["trend"] for name, verdict in verdicts.items()}
-    if trends:
-        sure = {
-            "rises for sure": [name for name, trend in trends.items() if trend["sure"] and trend["estimate"] > 0],
-            "falls for sure": [name for name, trend in trends.items() if trend["sure"] and trend["estimate"] < 0],
-        }
-        sure["shows no sure trend"] = [name for name, trend in trends.items() if not trend["sure"]]
-        parts = "; ".join(f"it {way} in {listed(names)}" for way, names in sure.items() if names)
-        smallest, largest = (pick(trends, key=lambda name: trends[name]["estimate"]) for pick in (min, max))
-        low, high = (f"{signed(trends[name]['estimate'])} ({name})" for name in (smallest, largest))
-        told.append(
-            f"What H does to the loss depends on the setting: {parts}. "
-            f"For each doubling of H it changes by {low} to {high}."
-        )
-    relations = studies.get(learned, {}).get("sections", {}).get("relations")
-    if relations:
-        gains = {
-            name: found["trend"]["estimate"]
-            for name, found in relations["verdicts"].items()
-            if found["trend"] and found["trend"]["estimate"] is not None
-        }
-        most = min(gains, key=gains.get)
-        found = relations["verdicts"][most]["trend"]
-        told.append(
-            f"Where a text needs relations, {plain(most)} words gain most from heads ({learned}): "
-            f"{signed(found['estimate'])} nats a word for each doubling of H ({ends(found)}"
-            f"{'' if found['sure'] else ', not sure'})."
-        )
+def with_ends(row: Mapping) -> str:
+    return f"{signed(row['estimate'])} ({ends(row)})"
+
+
+def verdicts_of(studies: Studies) -> dict[str, dict]:
+    """The studies that are settings of the map, with what each says; the check of the centre is none."""
+    return {name: found for name, study in studies.items() if name != CHECKED and (found := verdict_of(study))}
+
+
+def excludes_zero(row: Mapping) -> bool:
+    return row["low"] is not None and (row["low"] > 0 or row["high"] < 0)
+
+
+def apart(one: Mapping, other: Mapping) -> bool:
+    """Whether the whole of one's interval lies above the other's."""
+    return None not in (one["low"], other["high"]) and one["low"] > other["high"]
+
+
+def settings(studies: Studies) -> str:
+    """What was trained, a row a study."""
+    rows = []
+    for name, study in studies.items():
+        runs, of = study["runs"], study["settings"]
+        heads, seeds, rates = (sorted({run[key] for run in runs}) for key in ("n_head", "seed", "learning_rate"))
+        row = [name, *(f"{of[f'model.{key}']}" for key in ("n_embd", "block_size", "n_layer"))]
+        row += [f"{of['data.source']}, {of['data.tokenizer']}", f"{of['train.max_iters']:,}"]
+        row += [f"{of['train.batch_size'] * of['train.gradient_accumulation_steps'] * of['model.block_size']:,}"]
+        row += [", ".join(map(str, values)) for values in (heads, seeds)]
+        rows.append([*row, ", ".join(f"{rate:g}" for rate in rates), str(of["precision"])])
+    head = ["study", "D", "T", "layers", "corpus, tokenizer", "iterations", "tokens a step"]
+    return markdown([*head, "H", "seeds", "learning rates", "precision"], rows) if rows else ""
+
+
+def practice(studies: Studies) -> str:
+    """What to choose, what H does where, which words gain from heads; and what was not settled."""
+    verdicts = verdicts_of(studies)
+    told = [text for text in (choice(studies, verdicts), trends(verdicts), gains(studies.get(LEARNED, {}))) if text]
     lines = [f"{place}. {text}" for place, text in enumerate(told, 1)]
     open_ = {name: [p for p in verdict["pairs"] if p["verdict"] == "open"] for name, verdict in verdicts.items()}
     rest = [f"{name}: {len(pairs)} of {len(verdicts[name]['pairs'])} pairs" for name, pairs in open_.items() if pairs]
-    lines += ["", f"Not settled to within {next(iter(verdicts.values()))['margin']:g} nats: {', '.join(rest)}."] * bool(
-        rest
-    )
+    if rest:
+        lines += ["", f"Not settled to within {next(iter(verdicts.values()))['margin']:g} nats: {', '.join(rest)}."]
     return "\n".join(lines)
 
 
-def one_head(study: Mapping) -> str:
-    """One head, and the most heads, against the head count with the lowest loss, at its rates tuned for each H."""
-    verdict = verdict_of(study) if study else None
-    if verdict is None:
+def choice(studies: Studies, verdicts: Mapping[str, Mapping]) -> str:
+    """The head counts that no study of the centre's width excludes as the best, and what others cost at the centre."""
+    if CENTRE not in verdicts:
         return ""
-    heads, lowest = heads_of(verdict), verdict["lowest"]
-    lines = [f"- {pair_text(verdict, h, lowest)}" for h in (heads[0], heads[-1]) if h != lowest]
-    return "\n".join([f"The lowest loss is at H = {lowest}.", "", *lines])
+    width = studies[CENTRE]["n_embd"]
+    same = [name for name in verdicts if studies[name]["n_embd"] == width]
+    shared = sorted(set.intersection(*(set(heads_of(verdicts[name])) for name in same)))
+    against = {h: [name for name in same if h not in verdicts[name]["best"]] for h in shared}
+    left = [str(h) for h in shared if not against[h]]
+    of = f"Of H = {listed([str(h) for h in shared])} at D = {width}, {len(same)} settings:"
+    never = f"H = {listed(left)} {'is' if len(left) == 1 else 'are'} nowhere excluded as the best" if left else ""
+    out = [f"H = {h} is in {listed(names)}" for h, names in against.items() if names]
+    lowest = verdicts[CENTRE]["lowest"]
+    costs = [
+        f"{with_ends(difference(verdicts[CENTRE], h, lowest))} at H = {h}, {answer(verdicts[CENTRE], h, lowest)}"
+        for h in heads_of(verdicts[CENTRE])
+        if h != lowest
+    ]
+    found = "; ".join([never] * bool(left) + out)
+    return f"{of} {found}. At the centre, against H = {lowest}, in nats per token: {'; '.join(costs)}."
 
 
-def bottleneck(studies: Mapping[str, Mapping]) -> str:
+def trends(verdicts: Mapping[str, Mapping]) -> str:
+    """What a doubling of H does, by setting; which settings differ in that."""
+    found = {name: verdict["trend"] for name, verdict in verdicts.items()}
+    if not found:
+        return ""
+    margin = next(iter(verdicts.values()))["margin"]
+    kinds: dict[str, list[str]] = {}
+    for name, trend in found.items():
+        kinds.setdefault(kind(trend, margin), []).append(f"{name} ({signed(trend['estimate'])})")
+    order = ("rises in", "falls in", f"changes by less than {margin:g} in", "can do either in")
+    parts = [f"it {way} {listed(kinds[way])}" for way in order if way in kinds]
+    above = {a: [b for b in found if apart(found[a], found[b])] for a in found}
+    told = [f"{a} above {listed(below)}" for a, below in above.items() if below]
+    differ = f"Intervals that do not overlap: {'; '.join(told)}." if told else ""
+    differ = differ or "All intervals overlap: that the setting matters is not shown."
+    return (
+        f"For each doubling of H the loss changes by so many nats per token; by its 95 % interval {'; '.join(parts)}. "
+        f"{differ}"
+    )
+
+
+def kind(trend: Mapping, margin: float) -> str:
+    if excludes_zero(trend):
+        return "rises in" if trend["estimate"] > 0 else "falls in"
+    flat = trend["low"] is not None and max(-trend["low"], trend["high"]) < margin
+    return f"changes by less than {margin:g} in" if flat else "can do either in"
+
+
+def gains(study: Mapping) -> str:
+    """The relations whose loss changes with H by their intervals."""
+    section = study.get("sections", {}).get("relations")
+    found = {name: row["trend"] for name, row in (section or {}).get("verdicts", {}).items() if row["trend"]}
+    found = {name: trend for name, trend in found.items() if trend["estimate"] is not None}
+    if not found:
+        return ""
+    of = f"({LEARNED}, nats per token of the tagged words for each doubling of H)"
+    clear = {name: trend for name, trend in found.items() if excludes_zero(trend)}
+    if clear:
+        told = [
+            f"{plain(name)} words {'need more heads' if trend['estimate'] < 0 else 'want fewer heads'}, "
+            f"{with_ends(trend)}"
+            for name, trend in clear.items()
+        ]
+        return f"Where a text has the four relations {of}: {'; '.join(told)}; the other intervals hold 0."
+    largest = max(found, key=lambda name: abs(found[name]["estimate"]))
+    return (
+        f"Which of the four relations needs more heads is not settled {of}: every interval holds 0; the largest is "
+        f"{plain(largest)}, {with_ends(found[largest])}."
+    )
+
+
+def checked(studies: Studies) -> str:
+    """Whether the centre, trained again in another way, says the same."""
+    both = [verdict_of(studies[name]) for name in (CENTRE, CHECKED) if name in studies]
+    if len(both) < 2 or None in both:
+        return ""
+    first, second = (verdict["trend"] for verdict in both)
+    signs = "the same sign" if first["estimate"] * second["estimate"] > 0 else "opposite signs"
+    clear = sum(map(excludes_zero, (first, second)))
+    few, many = heads_of(both[1])[0], heads_of(both[1])[-1]
+    pairs = [with_ends(difference(verdict, many, few)) for verdict in both]
+    return (
+        f"With seeds {listed([str(seed) for seed in second['seeds']])} in {studies[CHECKED]['settings']['precision']}, "
+        f"{with_ends(second)} nats per token for each doubling of H, against {with_ends(first)} at the centre: "
+        f"{signs}, {clear} of the 2 intervals without 0. H = {many} against H = {few}: {pairs[1]}, against {pairs[0]}."
+    )
+
+
+def one_head(studies: Studies) -> str:
+    """One head, and the most heads, against the head count with the lowest loss; and against eight, where trained."""
+    verdicts = verdicts_of(studies)
+    if not verdicts:
+        return ""
+    rows, said = [], {"One head": {}, "The most heads": {}}
+    for name, verdict in verdicts.items():
+        heads, lowest = heads_of(verdict), verdict["lowest"]
+        row = [name, str(lowest)]
+        for who, h in zip(said, (heads[0], heads[-1]), strict=True):
+            found = "the best" if h == lowest else answer(verdict, h, lowest)
+            said[who].setdefault(found, []).append(name)
+            row.append("–" if h == lowest else f"{with_ends(difference(verdict, h, lowest))}, {found}")
+        eight = 8 in heads and heads[0] == 1
+        rows.append([*row, with_ends(difference(verdict, 1, 8)) if eight else "–"])
+    told = [
+        f"{who}, against the H with the lowest loss: "
+        + "; ".join(f"{found} in {listed(names)}" for found, names in kinds.items())
+        + "."
+        for who, kinds in said.items()
+    ]
+    head = ["study", "lowest H", "fewest heads − lowest (95 % CI)", "most heads − lowest (95 % CI)", "H = 1 − H = 8"]
+    return "\n\n".join([" ".join(told), markdown(head, rows)])
+
+
+def bottleneck(studies: Studies) -> str:
     """The most heads against the fewest, by the size d_h that a head has there, in studies that differ in D or T."""
-    rows = []
+    rows, costs = [], {}
     for name, study in sorted(studies.items(), key=lambda item: (item[1]["block_size"], item[1]["n_embd"])):
         verdict = verdict_of(study)
-        if verdict is None or not (name == "centre" or name.startswith(("width", "context", "narrow"))):
+        if verdict is None or not (name == CENTRE or name.startswith(("width", "context", "narrow"))):
             continue
         few, many = heads_of(verdict)[0], heads_of(verdict)[-1]
         pair, width, length = difference(verdict, many, few), study["n_embd"], study["block_size"]
+        if length == studies.get(CENTRE, study)["block_size"]:
+            costs[f"D = {width}"] = pair
         row = [name, str(width), str(length), str(many), str(width // many), number(width / many / length, 3)]
-        rows.append([*row, signed(pair["estimate"]), ends(pair), str(verdict["lowest"])])
-    head = ["study", "D", "T", "H", "d_h = D / H", "d_h / T", "loss − loss at the fewest heads", "95 % CI", "best H"]
-    return markdown(head, rows) if rows else ""
+        rows.append([*row, str(width // few), signed(pair["estimate"]), ends(pair), str(verdict["lowest"])])
+    head = ["study", "D", "T", "H", "d_h = D / H", "d_h / T", "d_h at the fewest heads"]
+    head += ["loss − loss at the fewest heads", "95 % CI", "lowest H"]
+    return "\n\n".join([with_width(costs), markdown(head, rows)]).strip() if rows else ""
 
 
-def removable(study: Mapping) -> str:
-    """By H: the heads that can be removed after training, the least important first; how alike two of a layer look."""
-    sections = study.get("sections", {})
-    if not {"ablation", "heads"} <= set(sections):
+def with_width(costs: Mapping[str, Mapping]) -> str:
+    """Whether the cost of the most heads falls with D; costs in the order of D."""
+    if len(costs) < 2:
         return ""
-    by_head: dict[int, list[str]] = {}
-    for name in sections["ablation"]:
-        by_head.setdefault(int(name.removeprefix("H").split("-")[0]), []).append(name)
-    rows = []
-    for h, names in sorted(by_head.items()):
-        curves = [sections["ablation"][name] for name in names]
-        row = [str(h), str(curves[0]["ablated"][-1])]
-        for most in RISES:
-            removed = [within(curve, most) for curve in curves]
-            shares = [n / curve["ablated"][-1] for n, curve in zip(removed, curves, strict=True)]
-            row.append(f"{number(np.mean(removed), 1)} ({number(100 * np.mean(shares), 0)} %)")
-        alone = [value for curve in curves for layer in curve["alone"] for value in layer]
-        row.append(f"{signed(float(np.median(alone)))} … {signed(max(alone))}")
-        alike = [likeness(layer) for name in names for layer in sections["heads"][name]["similarity"]]
-        rows.append([*row, "–" if h == 1 else number(np.mean(alike), 2)])
-    head = ["H", "heads in all", *(f"removed for {most:g} nats" for most in RISES)]
-    return markdown([*head, "rise without one head, median … most", "similarity of two heads of a layer"], rows)
-
-
-def within(curve: Mapping, most: float) -> int:
-    """How many heads go, in the order of their importance alone, before the loss has risen by more than `most` nats."""
-    over = [n for n, loss in zip(curve["ablated"], curve["cumulative"], strict=True) if loss - curve["loss"] > most]
-    return max(0, over[0] - 1) if over else curve["ablated"][-1]
-
-
-def likeness(matrix: Sequence[Sequence[float]]) -> float:
-    """Mean of a layer's similarities of two different heads."""
-    values = np.array(matrix)
-    return float(values[~np.eye(len(values), dtype=bool)].mean()) if len(values) > 1 else math.nan
-
-
-def relations(study: Mapping) -> str:
-    """By relation: loss and right forced choices of each H, the trend, and when in training it is half learned."""
-    found = study.get("sections", {}).get("relations")
-    if not found:
-        return ""
-    heads = sorted(map(int, next(iter(found["loss"].values()))))
-    rows = []
-    for name, losses in found["loss"].items():
-        row = [plain(name)]
-        row += [number(np.mean(list(losses[str(h)].values())), 3) for h in heads]
-        row.append(number(found["floor"][name], 3) if found.get("floor") else "–")
-        trend = found["verdicts"][name]["trend"] if name in found["verdicts"] else None
-        row.append(
-            f"{signed(trend['estimate'], 3)} ({ends(trend)})" if trend and trend["estimate"] is not None else "–"
-        )
-        choices = found.get("choice", {}).get(name)
-        row.append(" / ".join(number(np.mean(list(choices[str(h)].values())), 2) for h in heads) if choices else "–")
-        rows.append([*row, " / ".join(half_learned(study, name, h, found["floor"]) for h in heads)])
-    of = " / ".join(map(str, heads))
-    head = ["relation", *(f"loss, H = {h}" for h in heads), "floor", "for each doubling of H (95 % CI)"]
-    return markdown([*head, f"right choices, H = {of}", f"iteration where half is learned, H = {of}"], rows)
-
-
-def half_learned(study: Mapping, relation: str, n_head: int, floor: Mapping | None) -> str:
-    """The first measured iteration whose mean loss over seeds is half way from that before training to the floor.
-
-    At the learning rate with the lowest mean loss, as all else about relations.
-    """
-    best = min(study["groups"], key=lambda group: np.mean([head["final_loss"]["mean"] for head in group["heads"]]))
-    runs = [run for run in study["runs"] if run["n_head"] == n_head and not run["left_out"]]
-    runs = [run for run in runs if run["learning_rate"] == best["learning_rate"]]
-    curves = [run["val_loss_by_relation"].get(relation) for run in runs]
-    if not floor or not runs or not all(curves):
-        return "–"
-    length = min(map(len, curves))
-    mean = np.mean([curve[:length] for curve in curves], axis=0)
-    below = np.flatnonzero(mean <= (mean[0] + floor[relation]) / 2)
-    return str(runs[0]["iters"][below[0]]) if len(below) else "not"
+    falls = [f"{a} to {b}" for a, b in combinations(costs, 2) if apart(costs[a], costs[b])]
+    rises = [f"{a} to {b}" for a, b in combinations(costs, 2) if apart(costs[b], costs[a])]
+    told = [f"it {way} from {listed(steps)}" for way, steps in (("falls", falls), ("rises", rises)) if steps]
+    differ = " and ".join(told) or "all intervals overlap, so that a wider D takes it away is not shown"
+    kinds: dict[str, list[str]] = {}
+    for name, cost in costs.items():
+        clear = "nothing that is sure" if not excludes_zero(cost) else "more" if cost["estimate"] > 0 else "less"
+        kinds.setdefault(clear, []).append(name)
+    parts = [f"{what} at {listed(kinds[what])}" for what in ("more", "less", "nothing that is sure") if what in kinds]
+    return f"At the centre's T the most heads cost, by the intervals, {'; '.join(parts)}; {differ}."

@@ -6,13 +6,14 @@
 A study is a config and what is changed in it; each H is compared at its own best of three learning rates, and of more
 where the best one ends the grid, with seeds added until all pairs are settled to within 0.01 nats or there are twelve.
 --reduced is a smaller map, about an hour on two CPU cores: fewer head counts, seeds and steps, no seeds added, and the
-studies that are cheap. A command that was killed goes on where it stood. --page writes between the markers of the page
-(of page.md beside this, where there is none yet); every number there is read from what compare.py wrote.
+studies that are cheap. A command that was killed goes on where it stood. --page fills page.md beside this with all that
+was trained in the folder; every number there is read from what compare.py wrote.
 """
 
 import argparse
 import csv
 import json
+import math
 import re
 import subprocess
 import sys
@@ -22,12 +23,12 @@ from pathlib import Path
 from analysis.collect import collect
 from analysis.summary import summarize
 from experiment.folder import Experiment
-from experiments import findings
-from machine import device_name, pick_device
+from experiments import findings, networks
+from experiments.findings import CENTRE, CHECKED, LEARNED
 from training.growth import seconds_of
 
 ROOT = Path(__file__).parent.parent
-CENTRE = "experiments/centre.yaml"
+CONFIG = "experiments/centre.yaml"
 PYTHON = {"data.source": "package", "data.path": "torch", "data.tokenizer": "bpe", "data.vocab_size": 1024}
 PYTHON |= {"data.val_tokens": 100_000}  # of two million: measuring all would take longer than training
 PYTHON |= {"sweep.learning_rate": "1e-3,2e-3,4e-3"}
@@ -36,7 +37,7 @@ REDUCED = {"sweep.n_head": "1,4,16", "sweep.seed": "0:3", "train.max_iters": 800
 REDUCED |= {"train.eval_interval": 800, "train.checkpoint_interval": 400, "data.val_tokens": 50_000}
 SHORT = {"train.max_iters": 80, "train.warmup_iters": 4, "train.eval_interval": 80, "train.checkpoint_interval": 80}
 WIDENED = 3
-"""How often a grid of learning rates is widened at most: by one rate at an end, or at both."""
+"""By how many learning rates a grid is widened at most, at each end."""
 
 
 @dataclass(frozen=True)
@@ -44,14 +45,15 @@ class Study:
     """One experiment of the map."""
 
     changes: dict[str, object] = field(default_factory=dict)  # of the config
-    config: str = CENTRE
+    config: str = CONFIG
     cheap: bool = True  # whether the reduced version has it
     reduced: dict[str, object] = field(default_factory=lambda: REDUCED)
     networks: bool = False  # whether heads are looked into, too
+    settled: bool = True  # whether the whole version adds seeds
 
 
 STUDIES = {
-    "centre": Study(networks=True),
+    CENTRE: Study(networks=True),
     "width-32": Study({"model.n_embd": 32}),
     "width-64": Study({"model.n_embd": 64}),
     "width-256": Study({"model.n_embd": 256}, cheap=False),
@@ -63,11 +65,12 @@ STUDIES = {
     "narrow-context-512": Study({"model.n_embd": 32, "model.block_size": 512, "train.batch_size": 2}, cheap=False),
     "python": Study(PYTHON),
     "tales": Study(TALES),
-    "checked": Study(
-        {"sweep.seed": "10:14", "train.precision": "fp32", "model.attention": "eager"},
+    CHECKED: Study(
+        {"sweep.seed": "20:28", "train.precision": "fp32", "model.attention": "eager"},
         reduced=REDUCED | {"sweep.seed": "10:13", "sweep.n_head": "1,16"},
+        settled=False,  # which would add the centre's own seeds
     ),
-    "tales-learned": Study(
+    LEARNED: Study(
         {"sweep.learning_rate": "1e-3,3e-3,1e-2"},
         config="configs/tales.yaml",
         reduced={"sweep.learning_rate": "3e-3"},
@@ -75,7 +78,7 @@ STUDIES = {
     ),
 }
 """Lines through the centre: width, context, layers, length of training, corpus; corners where they disagree; and the
-centre checked with other seeds, in fp32, with the textbook's attention."""
+centre checked with other seeds, in fp32, with unfused attention."""
 
 
 def main() -> None:
@@ -84,13 +87,18 @@ def main() -> None:
     for name in chosen:
         print(f"\n== {name}", flush=True)
         train(name, options)
-    for name in chosen:
+    trained = [name for name in STUDIES if (folder(name, options) / "environment.json").exists()]
+    for name in trained:
         if STUDIES[name].networks:
             run("compare.py", folder(name, options), "--device", options.device)
     report = Path(options.out) / "map"
-    run("compare.py", *(folder(name, options) for name in chosen), "--quick", "--csv", "--out", report)
-    if options.page:
-        write_page(Path(options.page), chosen, report, options)
+    if CHECKED in trained:  # apart, as compare.py takes runs that differ in nothing but the seed as one study's
+        run("compare.py", folder(CHECKED, options), "--quick")
+    mapped = [folder(name, options) for name in trained if name != CHECKED]
+    if mapped:
+        run("compare.py", *mapped, "--quick", "--csv", "--out", report)
+    if options.page and mapped:
+        write_page(Path(options.page), trained, report, options)
 
 
 def folder(name: str, options: argparse.Namespace) -> Path:
@@ -101,28 +109,36 @@ def train(name: str, options: argparse.Namespace) -> None:
     """Train a study in its folder: at its learning rates, at more where the best one ends the grid, with more seeds."""
     study = STUDIES[name]
     changes = study.changes | (study.reduced if options.reduced else {})
-    if study.config == CENTRE and options.shakespeare and "data.source" not in changes:
+    if study.config == CONFIG and options.shakespeare and "data.source" not in changes:
         changes = changes | {"data.path": Path(options.shakespeare).resolve()}
     changes = {"name": name} | changes | {"out_dir": folder(name, options)}
     argv = ["train.py", ROOT / study.config, *(f"--{key}={value}" for key, value in changes.items())]
     argv += ["--device", options.device]
     run(*argv)
     grid: list[str] = []
-    for _ in range(WIDENED):
+    while True:
         rates, more = learning_rates(folder(name, options))
         grid = [f"--sweep.learning_rate={','.join(f'{rate:g}' for rate in sorted(rates | more))}"] * (len(rates) > 1)
         if not more:
             break
         run(*argv, *grid)
-    if not options.reduced:
+    if study.settled and not options.reduced:
         run(*argv, *grid, "--settle", "0.01", "--max_seeds", "12")
 
 
 def learning_rates(experiment: Path) -> tuple[set[float], set[float]]:
-    """The learning rates of an experiment, and those to add because the best one for some H ends the grid."""
+    """The learning rates of an experiment, and those to add because the best one for some H ends the grid.
+
+    None beyond an end that was added to WIDENED times; the grid it began with is that of its first start.
+    """
     (study,), _ = collect([experiment])
     more = {rate for row in summarize(study)["tuned"] for of in row["add_learning_rates"].values() for rate in of}
-    return {run.learning_rate for run in study.runs}, more
+    rates = {run.learning_rate for run in study.runs}
+    added = set(Experiment.open(experiment).environment["starts"][0].get("added", ()))
+    first = {run.learning_rate for run in study.runs if run.name in added}
+    lower, higher = (sum(side) for side in ([r < min(first) for r in rates], [r > max(first) for r in rates]))
+    open_ends = (min(rates) if lower < WIDENED else 0.0, max(rates) if higher < WIDENED else math.inf)
+    return rates, {rate for rate in more if rate < open_ends[0] or rate > open_ends[1]}
 
 
 def run(program: str, *argv: object) -> None:
@@ -132,42 +148,46 @@ def run(program: str, *argv: object) -> None:
         sys.exit(done.returncode)
 
 
-def write_page(page: Path, chosen: list[str], report: Path, options: argparse.Namespace) -> None:
-    """Put the map, what each study says and the machine between the markers of the page."""
+def write_page(page: Path, trained: list[str], report: Path, options: argparse.Namespace) -> None:
+    """Put what is said of the map, of each study and of the machine between the markers of page.md."""
     found = read(report)
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True
-    ).stdout.strip()
-    opened = [Experiment.open(folder(name, options)) for name in chosen]
-    hours = sum(seconds_of(one, start) or 0 for one in opened for start in one.environment["starts"]) / 3600
     studies = {study["name"]: study for study in found["studies"]}
-    for name in chosen:
-        if STUDIES[name].networks:
+    for name in trained:
+        if STUDIES[name].networks or name == CHECKED:
             (studies[name],) = read(folder(name, options))["studies"]
     overview = report / "tables" / "overview.csv"  # of two studies or more
-    centre, learned = studies.get("centre", {}), studies.get("tales-learned", {})
-    machine = f"{device_name(pick_device(options.device))}, {opened[0].environment['precision']}"
     parts = {
         "practice": findings.practice(studies),
-        "relations": findings.relations(learned),
-        "one head": findings.one_head(centre),
-        "bottleneck": findings.bottleneck(studies),
-        "removable": findings.removable(centre),
+        "settings": findings.settings({name: studies[name] for name in trained if name in studies}),
         "map": findings.markdown(*table(overview)) if overview.exists() else "",
+        "checked": findings.checked(studies),
+        "relations": networks.relations(studies.get(LEARNED, {})),
+        "one head": findings.one_head(studies),
+        "bottleneck": findings.bottleneck(studies),
+        "prunable": networks.prunable(studies.get(CENTRE, {})),
         "studies": "\n".join(f"- **{study['name']}**: {' '.join(study['answer'])}" for study in found["studies"]),
-        "machine": f"{machine}, commit {commit}, the {'reduced' if options.reduced else 'whole'} version: "
-        f"{hours:.1f} hours of training, by metrics.jsonl.",
+        "machine": machine([Experiment.open(folder(name, options)) for name in trained], options.reduced),
     }
-    for name in chosen:
-        if STUDIES[name].networks:
-            parts[name] = "\n\n".join(studies[name]["opening"])
-    text = (page if page.exists() else ROOT / "experiments" / "page.md").read_text(encoding="utf-8")
+    for name in (CENTRE, LEARNED):
+        parts[f"opening of {name}"] = "\n\n".join(studies[name]["opening"]) if name in studies else ""
+    text = (ROOT / "experiments" / "page.md").read_text(encoding="utf-8")
     for name, part in parts.items():
-        marked = re.compile(rf"(<!-- {name} -->\n).*?(<!-- end of {name} -->)", re.DOTALL)
-        text = marked.sub(lambda m, part=part: f"{m[1]}\n{part}\n\n{m[2]}", text)
+        text = text.replace(f"<!-- {name} -->", part or "Not trained.")
     page.write_text(text, encoding="utf-8")
     if overview.exists():
         (page.parent / "map.svg").write_bytes((report / "figures" / "overview.svg").read_bytes())
+
+
+def machine(experiments: list[Experiment], reduced: bool) -> str:
+    """On what, with which commits, in what time."""
+    starts = [start for one in experiments for start in one.environment["starts"] if start.get("added")]
+    devices = sorted({start["device"] for start in starts})
+    commits = list(dict.fromkeys(start["commit"] for start in starts if start.get("commit")))
+    hours = sum(seconds_of(one, start) or 0 for one in experiments for start in one.environment["starts"]) / 3600
+    return (
+        f"{' and '.join(devices)}, commit {', '.join(commits) or 'unknown'}, the {'reduced' if reduced else 'whole'} "
+        f"version: {hours:.1f} hours of training, by metrics.jsonl."
+    )
 
 
 def read(report: Path) -> dict:
@@ -178,7 +198,7 @@ def table(path: Path) -> tuple[list[str], list[list[str]]]:
     """Head and rows of a CSV of compare.py's."""
     with open(path, encoding="utf-8", newline="") as file:
         head, *rows = csv.reader(file)
-    return head, rows
+    return head, [[re.sub(r"(?<!\S)-(?=\d)", "−", cell) for cell in row] for row in rows]
 
 
 def arguments() -> argparse.Namespace:

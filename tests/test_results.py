@@ -3,12 +3,15 @@
 import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from experiments import findings, results
-from experiments.results import Study
+from analysis.report.words import signed
+from experiments import findings, networks, results
+from experiments.results import ROOT, Study
 from tests.torture.common import call
+from training.record import commit
 
 SMALL = {
     "model.n_layer": 1,
@@ -34,55 +37,115 @@ def test_every_number_of_the_page_is_a_reports(tmp_path, monkeypatch):
     centre = Study(results.TALES | {"sweep.learning_rate": "1e-3,1e-2"}, reduced=SMALL, networks=True)
     short, learned = SMALL | {"train.max_iters": 2}, SMALL | {"sweep.learning_rate": "1e-3"}
     studies = {"centre": centre, "short": Study(centre.changes, reduced=short)}
-    studies |= {"tales-learned": Study(centre.changes, reduced=learned, networks=True)}
+    studies |= {"checked": Study(centre.changes, reduced=learned | {"sweep.seed": "2,3"})}
+    studies |= {"tales-learned": Study(centre.changes, reduced=learned | {"train.max_iters": 3}, networks=True)}
     monkeypatch.setattr(results, "STUDIES", studies)
     monkeypatch.setattr(results, "run", in_this_process)
     page = tmp_path / "results.md"
-    argv = ["--reduced", "--out", str(tmp_path / "out"), "--page", str(page), "--device", "cpu"]
-    monkeypatch.setattr(sys, "argv", ["results", *argv])
+    argv = ["results", "--reduced", "--out", str(tmp_path / "out"), "--page", str(page), "--device", "cpu"]
+    monkeypatch.setattr(sys, "argv", [*argv, "--only", "tales-learned"])
     results.main()
+    assert "## The map" in (text := page.read_text())
+    assert "Not trained." in text
+    monkeypatch.setattr(sys, "argv", [*argv, "--only", "centre", "short", "checked"])
+    results.main()  # the page has what was trained before, too
     rates, _ = results.learning_rates(tmp_path / "out" / "centre")
     assert {1e-3, 1e-2} < rates  # of two rates the best one ends the grid: it was widened
     text, report = page.read_text(), json.loads((tmp_path / "out" / "map" / "report.json").read_text())
+    assert "<!--" not in text
+    assert "Not trained." not in text
+    assert [row["label"] for row in report["overview"]["studies"]] == ["4", "2", "3"]  # in iterations alone they differ
     for row in report["overview"]["studies"]:
-        assert f"| {row['label']} | {row['trend']['estimate']:+.4f} |" in text
+        assert f"| {row['label']} | {signed(row['trend']['estimate'])} |" in text
     for study in report["studies"]:
         assert study["answer"][0] in text
+    assert "With seeds 2 and 3 in " in text
+    assert commit() in text
     assert (tmp_path / "map.svg").exists()
-    for name in ("practice", "relations", "one head", "bottleneck", "removable", "centre", "tales-learned", "machine"):
-        part = text.split(f"<!-- {name} -->")[1].split(f"<!-- end of {name} -->")[0]
-        assert any(c.isdigit() for c in part), name
+
+
+def test_a_grid_is_widened_so_often_and_no_more(monkeypatch):
+    started = SimpleNamespace(environment={"starts": [{"added": ["a", "b"]}, {"added": ["c", "d", "e"]}]})
+    monkeypatch.setattr(results.Experiment, "open", lambda path: started)
+    runs = [
+        SimpleNamespace(name=name, learning_rate=rate)
+        for name, rate in zip("abcde", (1e-3, 2e-3, 4e-3, 8e-3, 1.6e-2), strict=True)
+    ]
+    monkeypatch.setattr(results, "collect", lambda paths: ([SimpleNamespace(runs=runs)], []))
+    asked = {"tuned": [{"add_learning_rates": {1: [5e-4], 4: [3e-2]}}]}
+    monkeypatch.setattr(results, "summarize", lambda study: asked)
+    assert results.learning_rates(Path("any"))[1] == {5e-4}  # three were added above, none below
+
+
+def test_the_readme_says_what_the_page_says():
+    """Its sentences with numbers of the map are the page's own."""
+    readme, page = ((ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "docs/results.md"))
+    quoted = [line.removeprefix("> ") for line in readme.splitlines() if line.startswith("> ")]
+    assert quoted
+    assert " ".join(quoted) in page
+
+
+def row(estimate, half, **more):
+    return {"estimate": estimate, "low": estimate - half, "high": estimate + half} | more
 
 
 def pair(one, other, estimate, verdict):
-    return {
-        "n_head": one,
-        "reference": other,
-        "estimate": estimate,
-        "low": estimate - 0.01,
-        "high": estimate + 0.01,
-    } | {"verdict": verdict}
+    return row(estimate, 0.01, n_head=one, reference=other, verdict=verdict)
+
+
+def study_of(trend, pairs, lowest, best, **more):
+    verdict = {"pairs": pairs, "lowest": lowest, "best": best, "margin": 0.01, "trend": trend}
+    more = {"n_embd": 128} | more
+    return {"groups": [1], "tuned": [{"verdict": verdict}], "block_size": 128} | more
 
 
 def test_findings_say_what_the_reports_hold():
-    trend = {"estimate": 0.01, "low": 0.005, "high": 0.015, "sure": True}
     pairs = [pair(4, 1, 0.02, "worse"), pair(16, 1, 0.05, "worse"), pair(16, 4, 0.03, "open")]
-    verdict = {"pairs": pairs, "lowest": 1, "best": [1, 4], "margin": 0.01, "trend": trend}
-    study = {"groups": [1], "tuned": [{"verdict": verdict}], "n_embd": 128, "block_size": 128}
+    centre = study_of(row(0.01, 0.005, seeds=[0, 1]), pairs, 1, [1, 4], settings={"precision": "fp32"})
+    flat = study_of(row(0.001, 0.003), [pair(16, 1, -0.02, "better")], 16, [16])
+    wide = study_of(row(-0.02, 0.1), [pair(16, 1, -0.02, "open")], 16, [1, 16], n_embd=256)
+    verdict = centre["tuned"][0]["verdict"]
     assert findings.difference(verdict, 1, 16)["estimate"] == -0.05
     assert findings.difference(verdict, 1, 16)["verdict"] == "better"
-    said = findings.practice({"centre": study, "short": study})
-    assert "H = 4 cannot be excluded" in said
-    assert "H = 16 against H = 1: +0.0500 (+0.0400 … +0.0600), worse" in said
-    assert "rises for sure in centre and short" in said
-    assert "centre: 1 of 3 pairs, short: 1 of 3 pairs" in said
-    assert "| centre | 128 | 128 | 16 | 8 | 0.062 | +0.0500 |" in findings.bottleneck({"centre": study})
-    curve = {"loss": 1.0, "ablated": [0, 1, 2, 3, 4], "cumulative": [1.0, 1.005, 1.009, 1.02, 1.5]}
-    assert [findings.within(curve, most) for most in (0.001, 0.01, 0.1, 1)] == [0, 2, 3, 4]
-    assert findings.likeness([[1, 0.5, 0.1], [0.5, 1, 0.3], [0.1, 0.3, 1]]) == pytest.approx(0.3)
-    run = {"n_head": 4, "left_out": None, "iters": [0, 10, 20], "val_loss_by_relation": {"local": [5.0, 3.1, 2.9]}}
-    runs = [run | {"learning_rate": 1e-3}, run | {"learning_rate": 1e-2, "val_loss_by_relation": {"local": [5, 2, 2]}}]
+    flat["block_size"] = 32
+    studies = {"centre": centre, "context-32": flat, "width-256": wide, "checked": centre}
+    said = findings.practice(studies)
+    assert "Of H = 1 and 16 at D = 128, 2 settings: H = 1 is in context-32; H = 16 is in centre." in said
+    assert "+0.0500 (+0.0400 … +0.0600) at H = 16, worse" in said
+    assert (
+        "it rises in centre (+0.0100); it changes by less than 0.01 in context-32 (+0.0010); "
+        "it can do either in width-256 (−0.0200). Intervals that do not overlap: centre above context-32."
+    ) in said
+    assert "centre: 1 of 3 pairs, width-256: 1 of 1 pairs" in said
+    assert "against +0.0100 (+0.0050 … +0.0150) at the centre: the same sign, 2 of the 2" in findings.checked(studies)
+    table = findings.bottleneck(studies)
+    assert "| centre | 128 | 128 | 16 | 8 | 0.062 | 128 | +0.0500 |" in table
+    assert "by the intervals, more at D = 128; less at D = 256; it falls from D = 128 to D = 256." in table
+    table = findings.one_head(studies)
+    assert "One head, against the H with the lowest loss: the best in centre; worse in context-32; not settled" in table
+    assert "| centre | 1 | – | +0.0500 (+0.0400 … +0.0600), worse | – |" in table
+
+
+def test_gains_are_claimed_where_the_interval_leaves_0_out():
+    def study(**trends):
+        verdicts = {name: {"trend": trend} for name, trend in trends.items()}
+        return {"sections": {"relations": {"verdicts": verdicts}}}
+
+    said = findings.gains(study(local=row(0.001, 0.002), long_range=row(-0.07, 0.1)))
+    assert "not settled" in said
+    assert "long-range, −0.0700 (−0.1700 … +0.0300)" in said
+    said = findings.gains(study(local=row(0.001, 0.002), long_range=row(-0.07, 0.01)))
+    assert "long-range words need more heads, −0.0700" in said
+    assert findings.gains(study(local=None)) == ""
+
+
+def test_what_is_inside_the_networks():
+    curve = {"loss": 1.0, "ablated": [0, 2, 4, 6], "cumulative": [1.0, 1.005, 1.02, 1.5]}
+    assert [networks.within(curve, most) for most in (0.001, 0.01, 0.1, 1)] == [0, 2, 4, 6]
+    assert networks.likeness([[1, 0.5, 0.1], [0.5, 1, 0.3], [0.1, 0.3, 1]]) == pytest.approx(0.3)
+    run = {"n_head": 4, "left_out": None, "iters": [0, 10, 20], "val_loss_by_relation": {"local": [5.0, 1.9, 1.3]}}
+    runs = [run | {"learning_rate": 1e-3}, run | {"learning_rate": 1e-2, "val_loss_by_relation": {"local": [5, 1, 1]}}]
     groups = [
         {"learning_rate": rate, "heads": [{"final_loss": {"mean": mean}}]} for rate, mean in ((1e-3, 2), (1e-2, 3))
     ]
-    assert findings.half_learned({"runs": runs, "groups": groups}, "local", 4, {"local": 1.0}) == "20"
+    assert networks.learned({"runs": runs, "groups": groups}, "local", 4, {"local": 1.0}) == "20"

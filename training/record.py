@@ -4,8 +4,10 @@ A start notes which runs it added.
 """
 
 import platform
+import subprocess
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -58,10 +60,22 @@ def with_this_start(job: Job, asked: Sequence[Run], known: Sequence[Run], before
         **job.settings.facts(job.device),
         "ranks": job.ranks.size,
         "versions": {"python": platform.python_version(), "torch": torch.__version__},
+        "commit": commit(),
     }
     if added := [run.name for run in asked if run.name not in named]:
         start["added"] = added
     return [*starts, start]
+
+
+def commit() -> str | None:
+    """The commit of this program's checkout, with a + where its files were changed; None where it is no checkout."""
+    root = Path(__file__).parent.parent
+    asked = ["git", f"--git-dir={root / '.git'}", f"--work-tree={root}", "describe", "--always", "--exclude=*"]
+    try:
+        done = subprocess.run([*asked, "--dirty=+"], capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
 
 
 def record(job: Job, init: dict | None, starts: list[dict[str, Any]]) -> None:

@@ -123,23 +123,25 @@ def draw(name: str, verdicts: dict[str, dict]) -> Figure:
 
 def effects(axes: Axes, verdicts: dict[str, dict], apart: bool) -> None:
     """A line for each H that is compared with the smallest one, over the studies; apart: a row for each, no line."""
-    found: dict[int, dict[int, tuple[float, float]]] = {}
+    found: dict[int, dict[int, tuple[float, float, float]]] = {}  # estimate, and how far the interval goes each way
     heads = [{h for pair in v["pairs"] for h in (pair["n_head"], pair["reference"])} for v in verdicts.values()]
     base = min(set.intersection(*heads), default=None)
     for index, verdict in enumerate(verdicts.values()):
         for pair in verdict["pairs"]:
             if base in (pair["n_head"], pair["reference"]) and pair["estimate"] is not None:
                 sign, other = (1, pair["n_head"]) if pair["reference"] == base else (-1, pair["reference"])
-                half = (pair["high"] - pair["low"]) / 2 if pair["low"] is not None else 0.0
-                found.setdefault(other, {})[index] = (sign * pair["estimate"], half)
+                ends_ = [pair[end] for end in ("low", "high") if pair["low"] is not None] or [pair["estimate"]] * 2
+                below, above = sorted(sign * (end - pair["estimate"]) for end in ends_)
+                found.setdefault(other, {})[index] = (sign * pair["estimate"], -below, above)
     for row, (h, points) in enumerate(sorted(found.items())):
         shift = (0.2 if apart else 0.08) * (row - (len(found) - 1) / 2)  # bars beside each other
-        places, (means, halves) = [index + shift for index in points], zip(*points.values(), strict=True)
+        places = [index + shift for index in points]
+        means, *ways = zip(*points.values(), strict=True)
         looks = style(row, len(found)) | {"elinewidth": 0.8, "capsize": 1.5, "label": f"H = {h}"}
         if apart:
-            axes.errorbar(means, places, xerr=halves, **looks | {"linestyle": "none"})
+            axes.errorbar(means, places, xerr=ways, **looks | {"linestyle": "none"})
         else:
-            axes.errorbar(places, means, halves, **looks)
+            axes.errorbar(places, means, ways, **looks)
     if apart:
         axes.axvline(0, color="0.3", linewidth=0.8)
         axes.set_yticks(range(len(verdicts)), list(verdicts))
@@ -162,4 +164,4 @@ def table(name: str, verdicts: dict[str, dict]) -> Table:
     head = [name, "for each doubling of H", "95 % CI", "p", "best H", "not excluded as the best"]
     brief = head.copy()
     caption = "The effect of H on the final validation loss (nats per token), a row a study."
-    return Table("overview", caption, [*head, "standard deviation within a seed", "seeds"], rows, brief)
+    return Table("overview", caption, [*head, "residual SD", "seeds"], rows, brief)

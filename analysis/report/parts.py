@@ -221,6 +221,7 @@ def facts(config: Config, environment: dict, summary: dict) -> list[tuple[str, s
         rows.append(("Tokens", f"{validated}; vocabulary {environment.get('vocab_size', '–')} ({data.tokenizer})"))
     machine = [str(environment[key]) for key in ("device", "precision") if environment.get(key)]
     machine += [f"torch {versions['torch']}"] if "torch" in versions else []
+    machine += [f"commit {environment['commit']}"] if environment.get("commit") else []
     if machine:
         rows.append(("Machine", ", ".join(machine)))
     return rows
