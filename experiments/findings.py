@@ -96,17 +96,18 @@ def choice(studies: Studies, verdicts: Mapping[str, Mapping]) -> str:
     shared = sorted(set.intersection(*(set(heads_of(verdicts[name])) for name in same)))
     against = {h: [name for name in same if h not in verdicts[name]["best"]] for h in shared}
     left = [str(h) for h in shared if not against[h]]
-    of = f"Of H = {listed([str(h) for h in shared])} at D = {width}, {len(same)} settings:"
-    never = f"H = {listed(left)} {'is' if len(left) == 1 else 'are'} nowhere excluded as the best" if left else ""
-    out = [f"H = {h} is in {listed(names)}" for h, names in against.items() if names]
+    of = f"Of H = {listed([str(h) for h in shared])} in the {len(same)} settings with D = {width}"
+    never = [f"H = {listed(left)} {'is' if len(left) == 1 else 'are'} nowhere excluded as the best"] * bool(left)
+    out = [f"H = {h} is excluded in {listed(names)}" for h, names in against.items() if names]
     lowest = verdicts[CENTRE]["lowest"]
     costs = [
         f"{with_ends(difference(verdicts[CENTRE], h, lowest))} at H = {h}, {answer(verdicts[CENTRE], h, lowest)}"
         for h in heads_of(verdicts[CENTRE])
         if h != lowest
     ]
-    found = "; ".join([never] * bool(left) + out)
-    return f"{of} {found}. At the centre, against H = {lowest}, in nats per token: {'; '.join(costs)}."
+    return (
+        f"{of}, {'; '.join(never + out)}. At the centre, against H = {lowest}, in nats per token: {'; '.join(costs)}."
+    )
 
 
 def trends(verdicts: Mapping[str, Mapping]) -> str:
@@ -118,7 +119,7 @@ def trends(verdicts: Mapping[str, Mapping]) -> str:
     kinds: dict[str, list[str]] = {}
     for name, trend in found.items():
         kinds.setdefault(kind(trend, margin), []).append(f"{name} ({signed(trend['estimate'])})")
-    order = ("rises in", "falls in", f"changes by less than {margin:g} in", "can do either in")
+    order = ("rises in", "falls in", f"changes by less than {margin:g} in", "could rise or fall in")
     parts = [f"it {way} {listed(kinds[way])}" for way in order if way in kinds]
     above = {a: [b for b in found if apart(found[a], found[b])] for a in found}
     told = [f"{a} above {listed(below)}" for a, below in above.items() if below]
@@ -134,7 +135,7 @@ def kind(trend: Mapping, margin: float) -> str:
     if excludes_zero(trend):
         return "rises in" if trend["estimate"] > 0 else "falls in"
     flat = trend["low"] is not None and max(-trend["low"], trend["high"]) < margin
-    return f"changes by less than {margin:g} in" if flat else "can do either in"
+    return f"changes by less than {margin:g} in" if flat else "could rise or fall in"
 
 
 def gains(study: Mapping) -> str:

@@ -110,11 +110,11 @@ def test_findings_say_what_the_reports_hold():
     flat["block_size"] = 32
     studies = {"centre": centre, "context-32": flat, "width-256": wide, "checked": centre}
     said = findings.practice(studies)
-    assert "Of H = 1 and 16 at D = 128, 2 settings: H = 1 is in context-32; H = 16 is in centre." in said
+    assert "settings with D = 128, H = 1 is excluded in context-32; H = 16 is excluded in centre. At" in said
     assert "+0.0500 (+0.0400 … +0.0600) at H = 16, worse" in said
     assert (
         "it rises in centre (+0.0100); it changes by less than 0.01 in context-32 (+0.0010); "
-        "it can do either in width-256 (−0.0200). Intervals that do not overlap: centre above context-32."
+        "it could rise or fall in width-256 (−0.0200). Intervals that do not overlap: centre above context-32."
     ) in said
     assert "centre: 1 of 3 pairs, width-256: 1 of 1 pairs" in said
     assert "against +0.0100 (+0.0050 … +0.0150) at the centre: the same sign, 2 of the 2" in findings.checked(studies)
