@@ -50,8 +50,8 @@ def percent(share: float | None, digits: int = 0) -> str:
 
 
 def listed(words: Sequence[str]) -> str:
-    """a, b and c"""
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+    """a, b and c; nothing of nothing."""
+    return f"{', '.join(words[:-1])} and {words[-1]}" if len(words) > 1 else "".join(words)
 
 
 def plain(relation: str) -> str:
