@@ -65,7 +65,8 @@ def shape(verdict: Verdict) -> str:
     if test is None or not test.sign:
         return ""
     if test.sign > 0 and verdict.turn:
-        return f"It bends upwards ({p_text(test.p)}): a parabola in log2 H is lowest near H = {verdict.turn:.2g}."
+        at = f"{verdict.turn:.0f}" if verdict.turn > 10 else f"{verdict.turn:.2g}"
+        return f"It bends upwards ({p_text(test.p)}): a parabola in log2 H is lowest near H = {at}."
     return f"It bends {'upwards' if test.sign > 0 else 'downwards'} in log2 H ({p_text(test.p)})."
 
 

@@ -46,6 +46,8 @@ def test_a_best_head_count_in_between_is_told():
     text = said(only_group(sweep({1: 0.2, 2: 0.05, 4: 0, 8: 0.05, 16: 0.2})))
     assert "no trend in H is sure" in text
     assert "It bends upwards (p < 0.001): a parabola in log2 H is lowest near H = 4." in text
+    text = said(only_group(sweep({32: 0.2, 64: 0.05, 128: 0, 256: 0.05, 512: 0.2})))
+    assert "a parabola in log2 H is lowest near H = 128." in text
 
 
 def test_head_counts_that_are_the_same_are_told_and_the_margin_is_the_users():
