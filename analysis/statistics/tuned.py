@@ -93,11 +93,16 @@ def span(a: T, b: T) -> T:
 
 
 def beyond(rate: float, grid: Sequence[float]) -> list[float]:
-    """The next rate to try where `rate` ends the grid, at the grid's own step, to one digit; none where it does not."""
+    """The next rate to try where `rate` ends the grid, at the grid's own step; none where it does not.
+
+    To one digit, or as many as keep it outside the grid.
+    """
     if len(grid) < 2 or grid[0] < rate < grid[-1]:
         return []
-    near = grid[1] / grid[0] if rate == grid[0] else grid[-1] / grid[-2]
-    return [float(f"{rate / near if rate == grid[0] else rate * near:.0e}")]
+    lower = rate == grid[0]
+    exact = rate / (grid[1] / grid[0]) if lower else rate * (grid[-1] / grid[-2])
+    rounded = [float(f"{exact:.{digits}e}") for digits in range(17)]
+    return [near for near in rounded if (near < rate if lower else near > rate)][:1]
 
 
 @dataclass(frozen=True)

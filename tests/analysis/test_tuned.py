@@ -7,6 +7,7 @@ from scipy import stats
 from analysis.sentences import not_open
 from analysis.statistics import compare, compare_tuned, interaction
 from analysis.statistics.contrasts import family
+from analysis.statistics.tuned import beyond
 from benchmarks.calibration import readings
 
 HEADS = (1, 2, 4, 8, 16)
@@ -76,6 +77,14 @@ def test_a_best_rate_at_the_edge_names_the_rate_to_add():
     falling = draw([[0.2, 0.1, 0]], 3, 0.001)
     assert compare_tuned(losses_of(falling)).edges == {h: [3e-2] for h in HEADS}
     assert compare_tuned(losses_of(draw([[0.1, 0, 0.1]], 3, 0.001))).edges == {}
+
+
+@pytest.mark.parametrize(
+    ("rate", "grid", "added"),
+    [(1.2e-3, (1e-3, 1.2e-3), 1.4e-3), (1.57e-3, (1.57e-3, 1.58e-3), 1.56e-3), (3e-3, (1e-3, 3e-3), 9e-3)],
+)
+def test_the_rate_to_add_lies_outside_the_grid(rate, grid, added):
+    assert beyond(rate, grid) == [added]
 
 
 def test_a_rate_at_which_runs_are_missing_is_not_open_and_is_named():
