@@ -217,6 +217,16 @@ def test_a_best_head_count_in_between_is_found_where_it_is():
     assert compare(losses_of(draw(np.log2(HEADS) * 0.01, 4, 1e-5))).turn is None
 
 
+@pytest.mark.parametrize("off", [0.3, -0.3])
+def test_a_head_count_with_one_seed_moves_the_lowest_point_no_more_than_the_curvature(off):
+    table = draw(0.01 * (np.log2(HEADS) - 1) ** 2, 5, 0.0005)
+    table[1:, 4] = np.nan
+    table[0, 4] += off
+    verdict, without = compare(losses_of(table)), compare(losses_of(table[:, :4], HEADS[:4]))
+    assert verdict.curvature.seeds == (0, 1, 2, 3, 4)
+    assert verdict.turn == without.turn == pytest.approx(2, rel=0.05)
+
+
 def test_a_named_reference_is_dunnetts_comparison_with_less_to_correct_for():
     table = draw(EFFECTS, 4, 0.01)
     named, all_ = compare(losses_of(table), reference=4), compare(losses_of(table))
