@@ -28,6 +28,7 @@ from analysis.statistics import (
     compare_tuned,
     estimate,
     interaction,
+    mean_losses,
 )
 from errors import InputError
 
@@ -84,8 +85,9 @@ def group(
     if reference is not None and reference not in heads:
         said = [f"At {place}, nothing is compared: every run with H = {reference}, the reference, was left out."]
         return told | {"verdict": None, "sentences": said}
-    verdict = compare(final_losses(heads), margin, reference, level)
-    said = words.sentences(verdict, mean_loss(heads[verdict.lowest]), place)
+    losses = final_losses(heads)
+    verdict = compare(losses, margin, reference, level)
+    said = words.sentences(verdict, mean_losses(losses)[verdict.lowest], place)
     lost = lost_heads(study, runs)
     return told | {"verdict": verdict_row(verdict), "sentences": said + [lost] * bool(lost)}
 
@@ -111,10 +113,9 @@ def tuned_rows(
 def tuned_row(study: Study, tuned: Tuned, found: Interaction | None, losses: Mapping[float, Losses], some: str) -> dict:
     """A tuned comparison: rates, verdict, the trend at each rate, and what they say in words."""
     verdict = tuned.verdict
-    chosen = tuned.chosen[verdict.lowest]
-    mean = float(np.mean([losses[rate][verdict.lowest][seed] for seed, rate in chosen.items()]))
+    own = {h: {seed: losses[rate][h][seed] for seed, rate in of.items()} for h, of in tuned.chosen.items()}
     place = f"D = {study.n_embd} and {words.tuned_place(tuned)}{some}"
-    said = words.sentences(verdict, mean, place)
+    said = words.sentences(verdict, mean_losses(own)[verdict.lowest], place)
     more = [words.not_open(tuned), words.turning(found), words.edges(tuned, sorted(losses))]
     return {
         "learning_rates": sorted(losses),
@@ -191,10 +192,6 @@ def lost_heads(study: Study, runs: Sequence[RunCurve]) -> str:
 def final_losses(heads: Mapping[int, Sequence[RunCurve]]) -> dict[int, dict[int, float]]:
     """{n_head: {seed: final loss}}, as analysis.statistics.compare takes it."""
     return {h: {run.seed: run.final_loss for run in of} for h, of in heads.items()}
-
-
-def mean_loss(runs: Sequence[RunCurve]) -> float:
-    return estimate([run.final_loss for run in runs]).mean
 
 
 def head_row(study: Study, n_head: int, runs: Sequence[RunCurve], relations: Sequence[str]) -> dict:

@@ -273,11 +273,17 @@ def turn(table: np.ndarray, heads: Sequence[int]) -> float | None:
     return float(2**at) if low < at < high else None
 
 
-def lowest(losses: Losses) -> int:
-    """The head count with the lowest mean over the seeds that all have (over its own, where none is common).
+def mean_losses(losses: Losses) -> dict[int, float]:
+    """The mean of each head count with two seeds or more (`repeated`), over the seeds that all of these have.
 
-    The smaller head count where two are equal.
+    Over its own, where none is common.
     """
-    common = set.intersection(*(set(of_seed) for of_seed in losses.values()))
-    mean = {h: np.mean([loss for s, loss in of.items() if s in common or not common]) for h, of in losses.items()}
-    return min(sorted(mean), key=mean.get)
+    some = {h: losses[h] for h in repeated(losses)}
+    common = set.intersection(*map(set, some.values()))
+    return {h: float(np.mean([loss for s, loss in of.items() if s in common or not common])) for h, of in some.items()}
+
+
+def lowest(losses: Losses) -> int:
+    """The head count with the lowest of these means; the smaller head count where two are equal."""
+    means = mean_losses(losses)
+    return min(means, key=means.get)

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from analysis.report.loss import loss_section
+from analysis.report.loss import answer, loss_section
 from analysis.report.page import whole
 from analysis.report.section import Part
 from analysis.report.terminal import report_text
@@ -66,6 +66,15 @@ def test_a_named_reference_can_be_beaten_and_narrows_the_family():
     assert [(row["n_head"], row["reference"]) for row in group["verdict"]["pairs"]] == [(1, 8), (4, 8)]
     assert "Compared with H = 8, H = 1 is worse by 0.0992 (" in said(group)
     assert "; H = 4 is better by 0.1" in said(group)
+
+
+def test_means_that_are_told_beside_each_other_are_of_the_same_seeds():
+    """H = 16 is worse in each of its seeds; H = 1 has one more, which was harder for every H."""
+    losses = {1: {0: 2.2, 1: 2.0, 2: 2.1}, 16: {1: 2.03, 2: 2.131}}
+    group = only_group([run(h, seed, loss) for h, of in losses.items() for seed, loss in of.items()])
+    assert "H = 16 is worse than H = 1 by 0.0305" in said(group)
+    assert "H = 1 has the lowest, 2.0500" in said(group)
+    assert answer(group, losses).endswith("It is 2.0500 at H = 1 and 2.0805 at H = 16.")
 
 
 def test_nothing_is_concluded_from_one_seed():
