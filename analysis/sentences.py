@@ -151,7 +151,11 @@ def not_open(tuned: Tuned) -> str:
     """The rates that a head count cannot have, as seeds are missing there."""
     if not tuned.left_out:
         return ""
-    each = [f"{listed(list(map(rate_text, rates)))} for H = {h}" for h, rates in tuned.left_out.items()]
+    of_rate = {}
+    for h, rates in tuned.left_out.items():
+        for rate in rates:
+            of_rate.setdefault(rate, []).append(h)
+    each = [f"{rate_text(rate)} for {heads(of)}" for rate, of in sorted(of_rate.items())]
     return f"Not open to choice, as runs are missing or left out there: {'; '.join(each)}; train those, too."
 
 

@@ -52,9 +52,11 @@ def summarize(study: Study, reference: int | None = None, margin: float = MARGIN
     tuned = tuned_rows(study, groups, reference, margin, level)
     notes = list(study.notes)
     if len(groups) > 1:
+        swept = {(run.learning_rate, run.weight_decay) for run in study.runs}
+        used = " that has runs to compare" * (len(swept) > len(groups))
         notes.append(
-            f"{len(groups)} settings of learning rate and weight decay were swept: head counts are compared within "
-            "each one, each comparison with 5 % of its own"
+            f"{len(swept)} settings of learning rate and weight decay were swept: head counts are compared within "
+            f"each one{used}, each comparison with 5 % of its own"
             + ("; the answer is the one with tuned rates" if tuned else "")
         )
     return {
@@ -102,8 +104,9 @@ def tuned_rows(
     """The comparison with each head count at its own learning rate, for each weight decay that has several rates."""
     rows = []
     for decay in sorted({decay for _, decay in groups}):
-        losses = {rate: final_losses(by_head(runs)) for (rate, d), runs in groups.items() if d == decay}
-        tuned = compare_tuned(losses, margin, reference, level) if len(losses) > 1 else None
+        rates = {run.learning_rate for run in study.runs if run.weight_decay == decay}
+        losses = {rate: final_losses(by_head(groups.get((rate, decay), []))) for rate in sorted(rates)}
+        tuned = compare_tuned(losses, margin, reference, level) if sum(map(bool, losses.values())) > 1 else None
         if tuned is not None:
             some = f" with weight decay {decay:g}" if len({run.weight_decay for run in study.runs}) > 1 else ""
             rows.append({"weight_decay": decay} | tuned_row(study, tuned, interaction(losses, level), losses, some))

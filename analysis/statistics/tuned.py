@@ -37,10 +37,12 @@ class Tuned:
 def compare_tuned(
     losses: Mapping[float, Losses], margin: float = MARGIN, reference: int | None = None, level: float = LEVEL
 ) -> Tuned | None:
-    """losses: {learning rate: {n_head: {seed: loss}}}. None where no head count has two seeds to choose with.
+    """losses: {learning rate: {n_head: {seed: loss}}}, for a rate that was swept and has no loss {}. None where no head
+    count has two seeds to choose with.
 
     A rate is open to a head count where all its seeds have it; head counts with a single seed are not compared.
     """
+    grid = sorted(losses)
     of_head: dict[int, dict[float, dict[int, float]]] = {}
     for rate, heads in sorted(losses.items()):
         for h, of in heads.items():
@@ -52,8 +54,8 @@ def compare_tuned(
         if len(seeds) < 2 or not open_:
             continue
         table = np.array([[rates[rate][seed] for rate in open_] for seed in seeds])  # (S, rates)
-        if len(open_) < len(rates):
-            left_out[h] = [rate for rate in rates if rate not in open_]
+        if len(open_) < len(grid):
+            left_out[h] = [rate for rate in grid if rate not in open_]
         others, all_ = choices(table)
         best[h] = open_[all_]
         chosen[h] = {seed: open_[i] for seed, i in zip(seeds, others, strict=True)}
@@ -62,7 +64,6 @@ def compare_tuned(
     if not best or (reference is not None and reference not in best):
         return None
     verdict = spanning(compare(apart, margin, reference, level), compare(whole, margin, reference, level))
-    grid = sorted(losses)
     edges = {h: more for h, rate in best.items() if h not in left_out and (more := beyond(rate, grid))}
     return Tuned(verdict, best, chosen, edges, left_out)
 
@@ -121,10 +122,10 @@ class Interaction:
 def interaction(losses: Mapping[float, Losses], level: float = LEVEL) -> Interaction | None:
     """Trends of all rates and the differences between them as one family (max-t), from the slope of each seed.
 
-    losses as `compare_tuned`. Only head counts and seeds that every rate has are used, so that rates are compared on
-    the same runs; None where fewer than two head counts, seeds or rates are left.
+    losses as `compare_tuned`. Only head counts and seeds that every rate with a loss has are used, so that rates are
+    compared on the same runs; None where fewer than two head counts, seeds or rates are left.
     """
-    rates = sorted(losses)
+    rates = sorted(rate for rate, of in losses.items() if of)
     if len(rates) < 2:
         return None
     heads = sorted(set.intersection(*(set(losses[rate]) for rate in rates)))

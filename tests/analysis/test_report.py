@@ -107,6 +107,25 @@ def test_the_fair_comparison_is_the_answer_where_rates_were_swept():
     json.dumps(summary, allow_nan=False)
 
 
+@pytest.mark.parametrize("lost", [{"finished": False}, {"diverged": 30}])
+def test_a_rate_without_a_run_that_can_be_used_belongs_to_the_grid(lost):
+    runs = sweep({1: 0.4, 4: 0.2}) + sweep({1: 0.2, 4: 0}, learning_rate=3e-3)
+    made = study(runs + sweep({1: 0, 4: 0}, learning_rate=1e-2, **lost))
+    summary = summarize(made)
+    (answer,), (tuned,) = summary["answer"], summary["tuned"]
+    assert tuned["learning_rates"] == [1e-3, 3e-3, 1e-2]
+    assert tuned["left_out"] == {1: [1e-2], 4: [1e-2]}
+    assert tuned["add_learning_rates"] == {}
+    assert "1e-2 for H = 1 and 4" in answer
+    assert "That the trend depends on the learning rate is not sure" in answer
+    assert "3 settings of learning rate and weight decay were swept" in summary["notes"][0]
+    assert "within each one that has runs to compare, each" in summary["notes"][0]
+    section = tuned_section(tuned, made.groups(), "x")
+    assert section.tables[0].rows[0] == ["1", "2.6000", "2.4000", "–", "3e-3"]
+    for picture in section.pictures:
+        picture.draw().draw_without_rendering()
+
+
 def test_one_head_count_has_nothing_to_be_compared_with():
     assert "nothing to compare" in said(only_group(sweep({4: 0})))
 
