@@ -3,7 +3,7 @@
 Every function takes a verdict and returns a sentence, or the empty text where there is nothing to say.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from analysis.report.words import listed, number, p_text, signed
 from analysis.statistics import MOST_SEEDS, Interaction, Pair, Test, Tuned, Verdict
@@ -138,25 +138,29 @@ def untested(verdict: Verdict) -> str:
 
 def tuned_place(tuned: Tuned) -> str:
     """The learning rates that a tuned comparison holds for."""
+    each = by_rate(tuned.best.items())
+    which = listed(each) if len(each) > 1 else f"{rate_text(next(iter(tuned.best.values())))} for all"
+    return f"the learning rate that is best for each H ({which})"
+
+
+def by_rate(pairs: Iterable[tuple[int, float]]) -> list[str]:
+    """1e-3 for H = 1 and 4, for each rate of pairs (H, learning rate)."""
     of_rate = {}
-    for h, rate in tuned.best.items():
+    for h, rate in pairs:
         of_rate.setdefault(rate, []).append(h)
-    if len(of_rate) == 1:
-        return f"the learning rate that is best for each H ({rate_text(next(iter(of_rate)))} for all)"
-    each = [f"{rate_text(rate)} for {heads(of)}" for rate, of in sorted(of_rate.items())]
-    return f"the learning rate that is best for each H ({listed(each)})"
+    return [f"{rate_text(rate)} for {heads(of)}" for rate, of in sorted(of_rate.items())]
 
 
-def not_open(tuned: Tuned) -> str:
-    """The rates that a head count cannot have, as seeds are missing there."""
-    if not tuned.left_out:
-        return ""
-    of_rate = {}
-    for h, rates in tuned.left_out.items():
-        for rate in rates:
-            of_rate.setdefault(rate, []).append(h)
-    each = [f"{rate_text(rate)} for {heads(of)}" for rate, of in sorted(of_rate.items())]
-    return f"Not open to choice, as runs are missing or left out there: {'; '.join(each)}; train those, too."
+def not_open(tuned: Tuned, diverged: Collection[tuple[int, float]] = ()) -> str:
+    """The rates that a head count cannot have, as seeds are missing there.
+
+    diverged: (H, learning rate) where one of them diverged, so that training does not open the rate.
+    """
+    closed = [(h, rate) for h, rates in tuned.left_out.items() for rate in rates]
+    train, lost = (by_rate(of for of in closed if (of in diverged) == sort) for sort in (False, True))
+    told = "Not open to choice, as runs"
+    texts = [f"{told} are missing or unfinished there: {'; '.join(train)}; train those, too."] * bool(train)
+    return " ".join(texts + [f"{told} diverged there: {'; '.join(lost)}."] * bool(lost))
 
 
 def edges(tuned: Tuned, rates: Sequence[float]) -> str:

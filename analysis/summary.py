@@ -108,19 +108,27 @@ def tuned_rows(
         losses = {rate: final_losses(by_head(groups.get((rate, decay), []))) for rate in sorted(rates)}
         tuned = compare_tuned(losses, margin, reference, level) if sum(map(bool, losses.values())) > 1 else None
         if tuned is not None:
-            some = f" with weight decay {decay:g}" if len({run.weight_decay for run in study.runs}) > 1 else ""
-            rows.append({"weight_decay": decay} | tuned_row(study, tuned, interaction(losses, level), losses, some))
+            rows.append(tuned_row(study, decay, tuned, interaction(losses, level), losses))
     return rows
 
 
-def tuned_row(study: Study, tuned: Tuned, found: Interaction | None, losses: Mapping[float, Losses], some: str) -> dict:
-    """A tuned comparison: rates, verdict, the trend at each rate, and what they say in words."""
+def tuned_row(
+    study: Study, decay: float, tuned: Tuned, found: Interaction | None, losses: Mapping[float, Losses]
+) -> dict:
+    """The tuned comparison of a weight decay: rates, verdict, the trend at each rate, and what they say in words."""
     verdict = tuned.verdict
     own = {h: {seed: losses[rate][h][seed] for seed, rate in of.items()} for h, of in tuned.chosen.items()}
-    place = f"D = {study.n_embd} and {words.tuned_place(tuned)}{some}"
+    place = f"D = {study.n_embd} and {words.tuned_place(tuned)}"
+    if len({run.weight_decay for run in study.runs}) > 1:
+        place += f" with weight decay {decay:g}"
     said = words.sentences(verdict, mean_losses(own)[verdict.lowest], place)
-    more = [words.not_open(tuned), words.turning(found), words.edges(tuned, sorted(losses))]
+    more = [
+        words.not_open(tuned, diverged(study, decay, tuned)),
+        words.turning(found),
+        words.edges(tuned, sorted(losses)),
+    ]
     return {
+        "weight_decay": decay,
         "learning_rates": sorted(losses),
         "best_learning_rate": tuned.best,
         "chosen": tuned.chosen,
@@ -133,6 +141,16 @@ def tuned_row(study: Study, tuned: Tuned, found: Interaction | None, losses: Map
         else [],
         "sign_turns_between": found and found.turns,
         "sentences": said + [text for text in more if text],
+    }
+
+
+def diverged(study: Study, decay: float, tuned: Tuned) -> set[tuple[int, float]]:
+    """(H, learning rate) where a run that the choice of the rate lacks cannot be had by training on."""
+    return {
+        (run.n_head, run.learning_rate)
+        for run in study.runs
+        if run.weight_decay == decay and run.seed in tuned.chosen.get(run.n_head, ())
+        if run.left_out() and (run.finished or run.diverged is not None)
     }
 
 

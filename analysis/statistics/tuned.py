@@ -64,7 +64,7 @@ def compare_tuned(
     if not best or (reference is not None and reference not in best):
         return None
     verdict = spanning(compare(apart, margin, reference, level), compare(whole, margin, reference, level))
-    edges = {h: more for h, rate in best.items() if h not in left_out and (more := beyond(rate, grid))}
+    edges = {h: more for h, rate in best.items() if (more := beyond(rate, grid))}
     return Tuned(verdict, best, chosen, edges, left_out)
 
 
