@@ -175,18 +175,21 @@ def edges(tuned: Tuned, rates: Sequence[float]) -> str:
     )
 
 
-def turning(found: Interaction | None) -> str:
-    """Whether the trend in H depends on the learning rate."""
+def turning(found: Interaction | None, n_head: Sequence[int]) -> str:
+    """Whether the trend in H depends on the learning rate. n_head: that the verdict is over."""
     if found is None:
         return ""
     slopes = listed([f"{signed(test.estimate)} at {rate_text(rate)}" for rate, test in found.trends.items()])
+    each = "for each doubling of H"
+    if set(found.n_head) != set(n_head):
+        each += f" (over {heads(found.n_head)})"
     if found.turns:
         low, high = map(rate_text, found.turns)
-        return f"The sign turns between {low} and {high}: for each doubling of H the loss changes by {slopes}."
+        return f"The sign turns between {low} and {high}: {each} the loss changes by {slopes}."
     if found.different:
         p = min(test.p for test in found.differences.values() if test.sign)
-        return f"The trend depends on the learning rate ({p_text(p)}): {slopes} for each doubling of H."
-    return f"That the trend depends on the learning rate is not sure: {slopes} for each doubling of H."
+        return f"The trend depends on the learning rate ({p_text(p)}): {slopes} {each}."
+    return f"That the trend depends on the learning rate is not sure: {slopes} {each}."
 
 
 def interval(test: Test, sign: int = 0) -> str:

@@ -5,7 +5,7 @@ simultaneous one, and None stands for what cannot be said (no interval from one 
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
@@ -90,7 +90,8 @@ def group(
     losses = final_losses(heads)
     verdict = compare(losses, margin, reference, level)
     said = words.sentences(verdict, mean_losses(losses)[verdict.lowest], place)
-    lost = lost_heads(study, runs)
+    setting = (runs[0].learning_rate, runs[0].weight_decay)
+    lost = lost_heads([run for run in study.runs if (run.learning_rate, run.weight_decay) == setting], heads)
     return told | {"verdict": verdict_row(verdict), "sentences": said + [lost] * bool(lost)}
 
 
@@ -108,7 +109,8 @@ def tuned_rows(
         losses = {rate: final_losses(by_head(groups.get((rate, decay), []))) for rate in sorted(rates)}
         tuned = compare_tuned(losses, margin, reference, level) if sum(map(bool, losses.values())) > 1 else None
         if tuned is not None:
-            rows.append(tuned_row(study, decay, tuned, interaction(losses, level), losses))
+            kept = {rate: {h: of for h, of in heads.items() if h in tuned.best} for rate, heads in losses.items()}
+            rows.append(tuned_row(study, decay, tuned, interaction(kept, level), losses))
     return rows
 
 
@@ -124,8 +126,9 @@ def tuned_row(
     said = words.sentences(verdict, mean_losses(own)[verdict.lowest], place)
     more = [
         words.not_open(tuned, diverged(study, decay, tuned)),
-        words.turning(found),
+        words.turning(found, verdict.n_head),
         words.edges(tuned, sorted(losses)),
+        lost_heads([run for run in study.runs if run.weight_decay == decay], tuned.best),
     ]
     return {
         "weight_decay": decay,
@@ -197,16 +200,19 @@ def pair_row(verdict: Verdict, pair: Pair) -> dict:
     }
 
 
-def lost_heads(study: Study, runs: Sequence[RunCurve]) -> str:
-    """A sentence on head counts of this setting none of whose runs takes part; empty where there is none."""
-    setting = (runs[0].learning_rate, runs[0].weight_decay)
-    swept = {run.n_head for run in study.runs if (run.learning_rate, run.weight_decay) == setting}
-    lost = sorted(swept - {run.n_head for run in runs})
-    if not lost:
+def lost_heads(swept: Sequence[RunCurve], told: Collection[int]) -> str:
+    """A sentence on head counts of runs that were swept of which nothing is told; empty where there is none."""
+    of = [run for run in swept if run.n_head not in told]
+    if not of:
         return ""
-    of = [run for run in study.runs if run.n_head in lost and (run.learning_rate, run.weight_decay) == setting]
-    diverged = all(run.diverged is not None for run in of)
-    why = "every run diverged" if diverged else f"none of {'its' if len(lost) == 1 else 'their'} runs can be used"
+    lost = sorted({run.n_head for run in of})
+    its = "its" if len(lost) == 1 else "their"
+    if all(run.diverged is not None for run in of):
+        why = "every run diverged"
+    elif all(run.left_out() for run in of):
+        why = f"none of {its} runs can be used"
+    else:
+        why = f"no learning rate has all of {its} seeds, two or more"
     return f"Nothing is said of {listed([f'H = {h}' for h in lost])}: {why}."
 
 

@@ -110,6 +110,7 @@ def beyond(rate: float, grid: Sequence[float]) -> list[float]:
 class Interaction:
     """The trend in log2 H at each rate, and whether it depends on the rate."""
 
+    n_head: tuple[int, ...]  # that the trends are over
     trends: dict[float, Test]
     differences: dict[tuple[float, float], Test]  # (lower rate, higher rate): the trend at the higher minus the other's
     turns: tuple[float, float] | None  # neighbouring rates, or the nearest sure ones, between which the sign turns
@@ -122,13 +123,13 @@ class Interaction:
 def interaction(losses: Mapping[float, Losses], level: float = LEVEL) -> Interaction | None:
     """Trends of all rates and the differences between them as one family (max-t), from the slope of each seed.
 
-    losses as `compare_tuned`. Only head counts and seeds that every rate with a loss has are used, so that rates are
-    compared on the same runs; None where fewer than two head counts, seeds or rates are left.
+    losses as `compare_tuned`. Only head counts (with two seeds or more) and seeds that every rate with a loss has are
+    used, so that rates are compared on the same runs; None where fewer than two head counts, seeds or rates are left.
     """
     rates = sorted(rate for rate, of in losses.items() if of)
     if len(rates) < 2:
         return None
-    heads = sorted(set.intersection(*(set(losses[rate]) for rate in rates)))
+    heads = [h for h in sorted(losses[rates[0]]) if all(len(losses[rate].get(h, ())) > 1 for rate in rates)]
     seeds = [set(of) for rate in rates for h, of in losses[rate].items() if h in heads]
     shared = sorted(set.intersection(*seeds)) if seeds else []
     if len(heads) < 2 or len(shared) < 2:
@@ -141,7 +142,7 @@ def interaction(losses: Mapping[float, Losses], level: float = LEVEL) -> Interac
     trends = dict(zip(rates, found[len(asked.pairs) :], strict=True))
     sure = [rate for rate in rates if trends[rate].sign]
     turns = next(((a, b) for a, b in pairwise(sure) if trends[a].sign != trends[b].sign), None)
-    return Interaction(trends, dict(zip(asked.pairs, found, strict=False)), turns)
+    return Interaction(tuple(heads), trends, dict(zip(asked.pairs, found, strict=False)), turns)
 
 
 def rate_family(rates: Sequence[float]) -> Family:

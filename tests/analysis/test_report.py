@@ -3,6 +3,7 @@
 import json
 import math
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -130,6 +131,39 @@ def test_a_rate_without_a_run_that_can_be_used_belongs_to_the_grid(lost, told):
     assert section.tables[0].rows[0] == ["1", "2.6000", "2.4000", "–", "3e-3"]
     for picture in section.pictures:
         picture.draw().draw_without_rendering()
+
+
+def lost_at(rate, seeds, effects=None, **changes):
+    """Runs of H = 1, 4 and 16, of which H = 16 loses these seeds."""
+    runs = sweep(effects or {1: 0.2, 4: 0, 16: 0.1}, range(3), learning_rate=rate)
+    return [replace(one, **changes) if one.n_head == 16 and one.seed in seeds else one for one in runs]
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "why"),
+    [
+        (lost_at(1e-3, [0], diverged=30), lost_at(3e-3, [1], diverged=30), "no learning rate has all of its seeds"),
+        (lost_at(1e-3, [1, 2], finished=False), lost_at(3e-3, [1, 2], finished=False), "all of its seeds, two or more"),
+        (lost_at(1e-3, [0, 1, 2], diverged=30), lost_at(3e-3, [0, 1, 2], diverged=30), "every run diverged"),
+        (lost_at(1e-3, [0, 1, 2], diverged=30), lost_at(3e-3, [0, 1, 2], finished=False), "none of its runs can be"),
+    ],
+)
+def test_a_head_count_that_cannot_choose_a_rate_does_not_vanish_from_the_answer(low, high, why):
+    (answer,) = summarize(study(low + high))["answer"]
+    assert "Nothing is said of H = 16: " in answer
+    assert why in answer.split("Nothing is said")[1]
+    assert "at 3e-3 for each doubling of H." in answer
+    assert "Nothing is said" not in summarize(study(lost_at(1e-3, []) + lost_at(3e-3, [2], diverged=30)))["answer"][0]
+
+
+def test_trends_by_rate_name_their_head_counts_where_they_are_not_those_of_the_verdict():
+    runs = lost_at(1e-3, [])
+    (answer,) = summarize(study(runs + lost_at(3e-3, [1, 2], diverged=30)))["answer"]
+    assert "H = 4 has the lowest, 2.1" in answer
+    assert "at 3e-3 for each doubling of H (over H = 1 and 4)." in answer
+    (answer,) = summarize(study(runs + lost_at(3e-3, [], {1: 0.0, 4: 0.1, 16: 0.2})))["answer"]
+    assert "The sign turns between 1e-3 and 3e-3: for each doubling of H the loss changes by" in answer
+    assert "(over" not in answer
 
 
 def test_one_head_count_has_nothing_to_be_compared_with():
