@@ -3,7 +3,7 @@
 Every function takes a verdict and returns a sentence, or the empty text where there is nothing to say.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from analysis.report.words import listed, number, p_text, signed
 from analysis.statistics import MOST_SEEDS, Interaction, Pair, Test, Tuned, Verdict
@@ -65,7 +65,8 @@ def shape(verdict: Verdict) -> str:
     if test is None or not test.sign:
         return ""
     if test.sign > 0 and verdict.turn:
-        return f"It bends upwards ({p_text(test.p)}): a parabola in log2 H is lowest near H = {verdict.turn:.2g}."
+        at = f"{verdict.turn:.0f}" if verdict.turn > 10 else f"{verdict.turn:.2g}"
+        return f"It bends upwards ({p_text(test.p)}): a parabola in log2 H is lowest near H = {at}."
     return f"It bends {'upwards' if test.sign > 0 else 'downwards'} in log2 H ({p_text(test.p)})."
 
 
@@ -137,21 +138,29 @@ def untested(verdict: Verdict) -> str:
 
 def tuned_place(tuned: Tuned) -> str:
     """The learning rates that a tuned comparison holds for."""
+    each = by_rate(tuned.best.items())
+    which = listed(each) if len(each) > 1 else f"{rate_text(next(iter(tuned.best.values())))} for all"
+    return f"the learning rate that is best for each H ({which})"
+
+
+def by_rate(pairs: Iterable[tuple[int, float]]) -> list[str]:
+    """1e-3 for H = 1 and 4, for each rate of pairs (H, learning rate)."""
     of_rate = {}
-    for h, rate in tuned.best.items():
+    for h, rate in pairs:
         of_rate.setdefault(rate, []).append(h)
-    if len(of_rate) == 1:
-        return f"the learning rate that is best for each H ({rate_text(next(iter(of_rate)))} for all)"
-    each = [f"{rate_text(rate)} for {heads(of)}" for rate, of in sorted(of_rate.items())]
-    return f"the learning rate that is best for each H ({listed(each)})"
+    return [f"{rate_text(rate)} for {heads(of)}" for rate, of in sorted(of_rate.items())]
 
 
-def not_open(tuned: Tuned) -> str:
-    """The rates that a head count cannot have, as seeds are missing there."""
-    if not tuned.left_out:
-        return ""
-    each = [f"{listed(list(map(rate_text, rates)))} for H = {h}" for h, rates in tuned.left_out.items()]
-    return f"Not open to choice, as runs are missing or left out there: {'; '.join(each)}; train those, too."
+def not_open(tuned: Tuned, diverged: Collection[tuple[int, float]] = ()) -> str:
+    """The rates that a head count cannot have, as seeds are missing there.
+
+    diverged: (H, learning rate) where one of them diverged, so that training does not open the rate.
+    """
+    closed = [(h, rate) for h, rates in tuned.left_out.items() for rate in rates]
+    train, lost = (by_rate(of for of in closed if (of in diverged) == sort) for sort in (False, True))
+    told = "Not open to choice, as runs"
+    texts = [f"{told} are missing or unfinished there: {'; '.join(train)}; train those, too."] * bool(train)
+    return " ".join(texts + [f"{told} diverged there: {'; '.join(lost)}."] * bool(lost))
 
 
 def edges(tuned: Tuned, rates: Sequence[float]) -> str:
@@ -166,18 +175,21 @@ def edges(tuned: Tuned, rates: Sequence[float]) -> str:
     )
 
 
-def turning(found: Interaction | None) -> str:
-    """Whether the trend in H depends on the learning rate."""
+def turning(found: Interaction | None, n_head: Sequence[int]) -> str:
+    """Whether the trend in H depends on the learning rate. n_head: that the verdict is over."""
     if found is None:
         return ""
     slopes = listed([f"{signed(test.estimate)} at {rate_text(rate)}" for rate, test in found.trends.items()])
+    each = "for each doubling of H"
+    if set(found.n_head) != set(n_head):
+        each += f" (over {heads(found.n_head)})"
     if found.turns:
         low, high = map(rate_text, found.turns)
-        return f"The sign turns between {low} and {high}: for each doubling of H the loss changes by {slopes}."
+        return f"The sign turns between {low} and {high}: {each} the loss changes by {slopes}."
     if found.different:
         p = min(test.p for test in found.differences.values() if test.sign)
-        return f"The trend depends on the learning rate ({p_text(p)}): {slopes} for each doubling of H."
-    return f"That the trend depends on the learning rate is not sure: {slopes} for each doubling of H."
+        return f"The trend depends on the learning rate ({p_text(p)}): {slopes} {each}."
+    return f"That the trend depends on the learning rate is not sure: {slopes} {each}."
 
 
 def interval(test: Test, sign: int = 0) -> str:

@@ -5,7 +5,7 @@ simultaneous one, and None stands for what cannot be said (no interval from one 
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
@@ -28,6 +28,7 @@ from analysis.statistics import (
     compare_tuned,
     estimate,
     interaction,
+    mean_losses,
 )
 from errors import InputError
 
@@ -51,9 +52,11 @@ def summarize(study: Study, reference: int | None = None, margin: float = MARGIN
     tuned = tuned_rows(study, groups, reference, margin, level)
     notes = list(study.notes)
     if len(groups) > 1:
+        swept = {(run.learning_rate, run.weight_decay) for run in study.runs}
+        used = " that has runs to compare" * (len(swept) > len(groups))
         notes.append(
-            f"{len(groups)} settings of learning rate and weight decay were swept: head counts are compared within "
-            "each one, each comparison with 5 % of its own"
+            f"{len(swept)} settings of learning rate and weight decay were swept: head counts are compared within "
+            f"each one{used}, each comparison with 5 % of its own"
             + ("; the answer is the one with tuned rates" if tuned else "")
         )
     return {
@@ -84,9 +87,11 @@ def group(
     if reference is not None and reference not in heads:
         said = [f"At {place}, nothing is compared: every run with H = {reference}, the reference, was left out."]
         return told | {"verdict": None, "sentences": said}
-    verdict = compare(final_losses(heads), margin, reference, level)
-    said = words.sentences(verdict, mean_loss(heads[verdict.lowest]), place)
-    lost = lost_heads(study, runs)
+    losses = final_losses(heads)
+    verdict = compare(losses, margin, reference, level)
+    said = words.sentences(verdict, mean_losses(losses)[verdict.lowest], place)
+    setting = (runs[0].learning_rate, runs[0].weight_decay)
+    lost = lost_heads([run for run in study.runs if (run.learning_rate, run.weight_decay) == setting], heads)
     return told | {"verdict": verdict_row(verdict), "sentences": said + [lost] * bool(lost)}
 
 
@@ -100,23 +105,33 @@ def tuned_rows(
     """The comparison with each head count at its own learning rate, for each weight decay that has several rates."""
     rows = []
     for decay in sorted({decay for _, decay in groups}):
-        losses = {rate: final_losses(by_head(runs)) for (rate, d), runs in groups.items() if d == decay}
-        tuned = compare_tuned(losses, margin, reference, level) if len(losses) > 1 else None
+        rates = {run.learning_rate for run in study.runs if run.weight_decay == decay}
+        losses = {rate: final_losses(by_head(groups.get((rate, decay), []))) for rate in sorted(rates)}
+        tuned = compare_tuned(losses, margin, reference, level) if sum(map(bool, losses.values())) > 1 else None
         if tuned is not None:
-            some = f" with weight decay {decay:g}" if len({run.weight_decay for run in study.runs}) > 1 else ""
-            rows.append({"weight_decay": decay} | tuned_row(study, tuned, interaction(losses, level), losses, some))
+            kept = {rate: {h: of for h, of in heads.items() if h in tuned.best} for rate, heads in losses.items()}
+            rows.append(tuned_row(study, decay, tuned, interaction(kept, level), losses))
     return rows
 
 
-def tuned_row(study: Study, tuned: Tuned, found: Interaction | None, losses: Mapping[float, Losses], some: str) -> dict:
-    """A tuned comparison: rates, verdict, the trend at each rate, and what they say in words."""
+def tuned_row(
+    study: Study, decay: float, tuned: Tuned, found: Interaction | None, losses: Mapping[float, Losses]
+) -> dict:
+    """The tuned comparison of a weight decay: rates, verdict, the trend at each rate, and what they say in words."""
     verdict = tuned.verdict
-    chosen = tuned.chosen[verdict.lowest]
-    mean = float(np.mean([losses[rate][verdict.lowest][seed] for seed, rate in chosen.items()]))
-    place = f"D = {study.n_embd} and {words.tuned_place(tuned)}{some}"
-    said = words.sentences(verdict, mean, place)
-    more = [words.not_open(tuned), words.turning(found), words.edges(tuned, sorted(losses))]
+    own = {h: {seed: losses[rate][h][seed] for seed, rate in of.items()} for h, of in tuned.chosen.items()}
+    place = f"D = {study.n_embd} and {words.tuned_place(tuned)}"
+    if len({run.weight_decay for run in study.runs}) > 1:
+        place += f" with weight decay {decay:g}"
+    said = words.sentences(verdict, mean_losses(own)[verdict.lowest], place)
+    more = [
+        words.not_open(tuned, diverged(study, decay, tuned)),
+        words.turning(found, verdict.n_head),
+        words.edges(tuned, sorted(losses)),
+        lost_heads([run for run in study.runs if run.weight_decay == decay], tuned.best),
+    ]
     return {
+        "weight_decay": decay,
         "learning_rates": sorted(losses),
         "best_learning_rate": tuned.best,
         "chosen": tuned.chosen,
@@ -129,6 +144,16 @@ def tuned_row(study: Study, tuned: Tuned, found: Interaction | None, losses: Map
         else [],
         "sign_turns_between": found and found.turns,
         "sentences": said + [text for text in more if text],
+    }
+
+
+def diverged(study: Study, decay: float, tuned: Tuned) -> set[tuple[int, float]]:
+    """(H, learning rate) where a run that the choice of the rate lacks cannot be had by training on."""
+    return {
+        (run.n_head, run.learning_rate)
+        for run in study.runs
+        if run.weight_decay == decay and run.seed in tuned.chosen.get(run.n_head, ())
+        if run.left_out() and (run.finished or run.diverged is not None)
     }
 
 
@@ -175,26 +200,25 @@ def pair_row(verdict: Verdict, pair: Pair) -> dict:
     }
 
 
-def lost_heads(study: Study, runs: Sequence[RunCurve]) -> str:
-    """A sentence on head counts of this setting none of whose runs takes part; empty where there is none."""
-    setting = (runs[0].learning_rate, runs[0].weight_decay)
-    swept = {run.n_head for run in study.runs if (run.learning_rate, run.weight_decay) == setting}
-    lost = sorted(swept - {run.n_head for run in runs})
-    if not lost:
+def lost_heads(swept: Sequence[RunCurve], told: Collection[int]) -> str:
+    """A sentence on head counts of runs that were swept of which nothing is told; empty where there is none."""
+    of = [run for run in swept if run.n_head not in told]
+    if not of:
         return ""
-    of = [run for run in study.runs if run.n_head in lost and (run.learning_rate, run.weight_decay) == setting]
-    diverged = all(run.diverged is not None for run in of)
-    why = "every run diverged" if diverged else f"none of {'its' if len(lost) == 1 else 'their'} runs can be used"
+    lost = sorted({run.n_head for run in of})
+    its = "its" if len(lost) == 1 else "their"
+    if all(run.diverged is not None for run in of):
+        why = "every run diverged"
+    elif all(run.left_out() for run in of):
+        why = f"none of {its} runs can be used"
+    else:
+        why = f"no learning rate has all of {its} seeds, two or more"
     return f"Nothing is said of {listed([f'H = {h}' for h in lost])}: {why}."
 
 
 def final_losses(heads: Mapping[int, Sequence[RunCurve]]) -> dict[int, dict[int, float]]:
     """{n_head: {seed: final loss}}, as analysis.statistics.compare takes it."""
     return {h: {run.seed: run.final_loss for run in of} for h, of in heads.items()}
-
-
-def mean_loss(runs: Sequence[RunCurve]) -> float:
-    return estimate([run.final_loss for run in runs]).mean
 
 
 def head_row(study: Study, n_head: int, runs: Sequence[RunCurve], relations: Sequence[str]) -> dict:

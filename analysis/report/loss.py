@@ -12,7 +12,7 @@ from analysis.report.section import Picture, Section, Table
 from analysis.report.words import interval, listed, number, p_only, plus_minus, signed, size
 from analysis.runs import RunCurve, Study, by_head
 from analysis.sentences import UNIT, rate_text
-from analysis.statistics import MARGIN
+from analysis.statistics import MARGIN, Losses, mean_losses
 from analysis.summary import group
 
 TITLE = "Does H matter, and how sure is that?"
@@ -38,16 +38,14 @@ def loss_section(
     return Section("loss", TITLE, paragraphs(told, runs[0].learning_rate), pictures, tables, told)
 
 
-def answer(told: dict) -> str:
-    """What H did to the loss, in a sentence or two."""
-    first, verdict = told["sentences"][0], told["verdict"]
-    if not verdict or len(told["heads"]) < 2:
+def answer(told: dict, losses: Losses) -> str:
+    """What H did to the loss, in a sentence or two. losses: final ones of the group that is told of."""
+    first = told["sentences"][0]
+    if not told["verdict"] or len(losses) < 2:
         return first
-    low, high = told["heads"][0], told["heads"][-1]
-    return (
-        f"{first} It is {low['final_loss']['mean']:.4f} at H = {low['n_head']} and {high['final_loss']['mean']:.4f} "
-        f"at H = {high['n_head']}."
-    )
+    means = mean_losses(losses)
+    low, high = min(means), max(means)
+    return f"{first} It is {means[low]:.4f} at H = {low} and {means[high]:.4f} at H = {high}."
 
 
 def paragraphs(told: dict, rate: float) -> list[str]:

@@ -132,7 +132,8 @@ def study_plan(
             losses, said = opening.tuned_losses(row, groups), row["sentences"][0]
         else:
             row = summary["groups"][list(groups.values()).index(best)]
-            losses, said = final_losses(by_head(best)), loss.answer(row)
+            losses = final_losses(by_head(best))
+            said = loss.answer(row, losses)
         return opening.opening(said, found, losses, row["verdict"], study.title())
 
     return Plan(measurements, make)

@@ -8,7 +8,7 @@ from analysis.report.figures import COLUMN, LOSS, intervals, panels, shared_lege
 from analysis.report.loss import ends, method, pair_table, shape_table
 from analysis.report.section import Picture, Section, Table
 from analysis.report.words import number, p_only, signed
-from analysis.runs import RunCurve, by_head
+from analysis.runs import RunCurve
 from analysis.sentences import UNIT, rate_text
 from analysis.statistics import estimate
 
@@ -61,7 +61,7 @@ def rate_table(told: dict, runs: Mapping[float, Sequence[RunCurve]]) -> Table:
     rates = told["learning_rates"]
     rows = []
     for h in sorted({run.n_head for of in runs.values() for run in of}):
-        losses = [[run.final_loss for run in by_head(runs[rate]).get(h, [])] for rate in rates]
+        losses = [[run.final_loss for run in runs.get(rate, []) if run.n_head == h] for rate in rates]
         best = told["best_learning_rate"].get(h)
         shown = [number(estimate(values).mean) if values else "–" for values in losses]
         rows.append([str(h), *shown, rate_text(best) if best else "–"])

@@ -20,6 +20,7 @@ from analysis.statistics.verdict import (
     compare,
     compare_together,
     lowest,
+    mean_losses,
 )
 
 __all__ = [
@@ -42,5 +43,6 @@ __all__ = [
     "interaction",
     "levels",
     "lowest",
+    "mean_losses",
     "planned_looks",
 ]

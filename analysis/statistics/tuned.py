@@ -37,10 +37,12 @@ class Tuned:
 def compare_tuned(
     losses: Mapping[float, Losses], margin: float = MARGIN, reference: int | None = None, level: float = LEVEL
 ) -> Tuned | None:
-    """losses: {learning rate: {n_head: {seed: loss}}}. None where no head count has two seeds to choose with.
+    """losses: {learning rate: {n_head: {seed: loss}}}, for a rate that was swept and has no loss {}. None where no head
+    count has two seeds to choose with.
 
     A rate is open to a head count where all its seeds have it; head counts with a single seed are not compared.
     """
+    grid = sorted(losses)
     of_head: dict[int, dict[float, dict[int, float]]] = {}
     for rate, heads in sorted(losses.items()):
         for h, of in heads.items():
@@ -52,8 +54,8 @@ def compare_tuned(
         if len(seeds) < 2 or not open_:
             continue
         table = np.array([[rates[rate][seed] for rate in open_] for seed in seeds])  # (S, rates)
-        if len(open_) < len(rates):
-            left_out[h] = [rate for rate in rates if rate not in open_]
+        if len(open_) < len(grid):
+            left_out[h] = [rate for rate in grid if rate not in open_]
         others, all_ = choices(table)
         best[h] = open_[all_]
         chosen[h] = {seed: open_[i] for seed, i in zip(seeds, others, strict=True)}
@@ -62,8 +64,7 @@ def compare_tuned(
     if not best or (reference is not None and reference not in best):
         return None
     verdict = spanning(compare(apart, margin, reference, level), compare(whole, margin, reference, level))
-    grid = sorted(losses)
-    edges = {h: more for h, rate in best.items() if h not in left_out and (more := beyond(rate, grid))}
+    edges = {h: more for h, rate in best.items() if (more := beyond(rate, grid))}
     return Tuned(verdict, best, chosen, edges, left_out)
 
 
@@ -93,17 +94,23 @@ def span(a: T, b: T) -> T:
 
 
 def beyond(rate: float, grid: Sequence[float]) -> list[float]:
-    """The next rate to try where `rate` ends the grid, at the grid's own step, to one digit; none where it does not."""
+    """The next rate to try where `rate` ends the grid, at the grid's own step; none where it does not.
+
+    To one digit, or as many as keep it outside the grid.
+    """
     if len(grid) < 2 or grid[0] < rate < grid[-1]:
         return []
-    near = grid[1] / grid[0] if rate == grid[0] else grid[-1] / grid[-2]
-    return [float(f"{rate / near if rate == grid[0] else rate * near:.0e}")]
+    lower = rate == grid[0]
+    exact = rate / (grid[1] / grid[0]) if lower else rate * (grid[-1] / grid[-2])
+    rounded = [float(f"{exact:.{digits}e}") for digits in range(17)]
+    return [near for near in rounded if (near < rate if lower else near > rate)][:1]
 
 
 @dataclass(frozen=True)
 class Interaction:
     """The trend in log2 H at each rate, and whether it depends on the rate."""
 
+    n_head: tuple[int, ...]  # that the trends are over
     trends: dict[float, Test]
     differences: dict[tuple[float, float], Test]  # (lower rate, higher rate): the trend at the higher minus the other's
     turns: tuple[float, float] | None  # neighbouring rates, or the nearest sure ones, between which the sign turns
@@ -116,13 +123,13 @@ class Interaction:
 def interaction(losses: Mapping[float, Losses], level: float = LEVEL) -> Interaction | None:
     """Trends of all rates and the differences between them as one family (max-t), from the slope of each seed.
 
-    losses as `compare_tuned`. Only head counts and seeds that every rate has are used, so that rates are compared on
-    the same runs; None where fewer than two head counts, seeds or rates are left.
+    losses as `compare_tuned`. Only head counts (with two seeds or more) and seeds that every rate with a loss has are
+    used, so that rates are compared on the same runs; None where fewer than two head counts, seeds or rates are left.
     """
-    rates = sorted(losses)
+    rates = sorted(rate for rate, of in losses.items() if of)
     if len(rates) < 2:
         return None
-    heads = sorted(set.intersection(*(set(losses[rate]) for rate in rates)))
+    heads = [h for h in sorted(losses[rates[0]]) if all(len(losses[rate].get(h, ())) > 1 for rate in rates)]
     seeds = [set(of) for rate in rates for h, of in losses[rate].items() if h in heads]
     shared = sorted(set.intersection(*seeds)) if seeds else []
     if len(heads) < 2 or len(shared) < 2:
@@ -135,7 +142,7 @@ def interaction(losses: Mapping[float, Losses], level: float = LEVEL) -> Interac
     trends = dict(zip(rates, found[len(asked.pairs) :], strict=True))
     sure = [rate for rate in rates if trends[rate].sign]
     turns = next(((a, b) for a, b in pairwise(sure) if trends[a].sign != trends[b].sign), None)
-    return Interaction(trends, dict(zip(asked.pairs, found, strict=False)), turns)
+    return Interaction(tuple(heads), trends, dict(zip(asked.pairs, found, strict=False)), turns)
 
 
 def rate_family(rates: Sequence[float]) -> Family:

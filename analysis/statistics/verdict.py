@@ -13,7 +13,7 @@ curvature, and the pairs, each with its simultaneous 95 % interval.
 The error of each interval is the moderated variance of `variance`, its width in errors that of `contrasts`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
@@ -179,8 +179,8 @@ def compare(
     shared = (heads, lowest(losses), margin, level / count, reference)
     if len(heads) == 1:
         return Verdict(*shared, None, None, None, (), None, None)
-    with_seeds = [h for h in heads if len(losses[h]) > 1]
-    asked = family(heads, reference, with_seeds if len(with_seeds) > 1 else None)
+    shape = repeated(losses)
+    asked = family(heads, reference, shape)
     errors = variances(table, asked.weights, len(asked.pairs))
     rows = tests(table, asked.weights, errors, asked, level / count, count, seeds)
     pairs = tuple(
@@ -188,7 +188,7 @@ def compare(
         for (a, b), row in zip(asked.pairs, rows, strict=False)
     )
     trend, curvature = [*(Test(**row) for row in rows[len(asked.pairs) :]), None][:2]
-    lowest_at = turn(table, heads) if curvature else None
+    lowest_at = turn(table[:, [heads.index(h) for h in shape]], shape) if curvature else None
     return Verdict(*shared, trend, curvature, lowest_at, pairs, errors, asked)
 
 
@@ -253,7 +253,13 @@ def ratio(estimate: float, error: float, size: float) -> float:
     return abs(estimate) / error if error > 0 else np.inf
 
 
-def turn(table: np.ndarray, heads: tuple[int, ...]) -> float | None:
+def repeated(losses: Losses) -> list[int]:
+    """The head counts with two seeds or more, ascending; all of them where fewer than two have as many."""
+    found = sorted(h for h, of in losses.items() if len(of) > 1)
+    return found if len(found) > 1 else sorted(losses)
+
+
+def turn(table: np.ndarray, heads: Sequence[int]) -> float | None:
     """H at the minimum of the least-squares parabola in log2 H through the means of the seeds that all heads have.
 
     None where there is no such seed, the parabola opens downwards, or its minimum is not between the head counts.
@@ -267,11 +273,17 @@ def turn(table: np.ndarray, heads: tuple[int, ...]) -> float | None:
     return float(2**at) if low < at < high else None
 
 
-def lowest(losses: Losses) -> int:
-    """The head count with the lowest mean over the seeds that all have (over its own, where none is common).
+def mean_losses(losses: Losses) -> dict[int, float]:
+    """The mean of each head count with two seeds or more (`repeated`), over the seeds that all of these have.
 
-    The smaller head count where two are equal.
+    Over its own, where none is common.
     """
-    common = set.intersection(*(set(of_seed) for of_seed in losses.values()))
-    mean = {h: np.mean([loss for s, loss in of.items() if s in common or not common]) for h, of in losses.items()}
-    return min(sorted(mean), key=mean.get)
+    some = {h: losses[h] for h in repeated(losses)}
+    common = set.intersection(*map(set, some.values()))
+    return {h: float(np.mean([loss for s, loss in of.items() if s in common or not common])) for h, of in some.items()}
+
+
+def lowest(losses: Losses) -> int:
+    """The head count with the lowest of these means; the smaller head count where two are equal."""
+    means = mean_losses(losses)
+    return min(means, key=means.get)

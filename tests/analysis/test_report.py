@@ -3,10 +3,11 @@
 import json
 import math
 import re
+from dataclasses import replace
 
 import pytest
 
-from analysis.report.loss import loss_section
+from analysis.report.loss import answer, loss_section
 from analysis.report.page import whole
 from analysis.report.section import Part
 from analysis.report.terminal import report_text
@@ -46,6 +47,8 @@ def test_a_best_head_count_in_between_is_told():
     text = said(only_group(sweep({1: 0.2, 2: 0.05, 4: 0, 8: 0.05, 16: 0.2})))
     assert "no trend in H is sure" in text
     assert "It bends upwards (p < 0.001): a parabola in log2 H is lowest near H = 4." in text
+    text = said(only_group(sweep({32: 0.2, 64: 0.05, 128: 0, 256: 0.05, 512: 0.2})))
+    assert "a parabola in log2 H is lowest near H = 128." in text
 
 
 def test_head_counts_that_are_the_same_are_told_and_the_margin_is_the_users():
@@ -64,6 +67,15 @@ def test_a_named_reference_can_be_beaten_and_narrows_the_family():
     assert [(row["n_head"], row["reference"]) for row in group["verdict"]["pairs"]] == [(1, 8), (4, 8)]
     assert "Compared with H = 8, H = 1 is worse by 0.0992 (" in said(group)
     assert "; H = 4 is better by 0.1" in said(group)
+
+
+def test_means_that_are_told_beside_each_other_are_of_the_same_seeds():
+    """H = 16 is worse in each of its seeds; H = 1 has one more, which was harder for every H."""
+    losses = {1: {0: 2.2, 1: 2.0, 2: 2.1}, 16: {1: 2.03, 2: 2.131}}
+    group = only_group([run(h, seed, loss) for h, of in losses.items() for seed, loss in of.items()])
+    assert "H = 16 is worse than H = 1 by 0.0305" in said(group)
+    assert "H = 1 has the lowest, 2.0500" in said(group)
+    assert answer(group, losses).endswith("It is 2.0500 at H = 1 and 2.0805 at H = 16.")
 
 
 def test_nothing_is_concluded_from_one_seed():
@@ -94,6 +106,64 @@ def test_the_fair_comparison_is_the_answer_where_rates_were_swept():
     for picture in section.pictures:
         picture.draw().draw_without_rendering()
     json.dumps(summary, allow_nan=False)
+
+
+@pytest.mark.parametrize(
+    ("lost", "told"),
+    [
+        ({"finished": False}, "as runs are missing or unfinished there: 1e-2 for H = 1 and 4; train those, too."),
+        ({"diverged": 30}, "as runs diverged there: 1e-2 for H = 1 and 4."),
+    ],
+)
+def test_a_rate_without_a_run_that_can_be_used_belongs_to_the_grid(lost, told):
+    runs = sweep({1: 0.4, 4: 0.2}) + sweep({1: 0.2, 4: 0}, learning_rate=3e-3)
+    made = study(runs + sweep({1: 0, 4: 0}, learning_rate=1e-2, **lost))
+    summary = summarize(made)
+    (answer,), (tuned,) = summary["answer"], summary["tuned"]
+    assert tuned["learning_rates"] == [1e-3, 3e-3, 1e-2]
+    assert tuned["left_out"] == {1: [1e-2], 4: [1e-2]}
+    assert tuned["add_learning_rates"] == {}
+    assert told in answer
+    assert "That the trend depends on the learning rate is not sure" in answer
+    assert "3 settings of learning rate and weight decay were swept" in summary["notes"][0]
+    assert "within each one that has runs to compare, each" in summary["notes"][0]
+    section = tuned_section(tuned, made.groups(), "x")
+    assert section.tables[0].rows[0] == ["1", "2.6000", "2.4000", "–", "3e-3"]
+    for picture in section.pictures:
+        picture.draw().draw_without_rendering()
+
+
+def lost_at(rate, seeds, effects=None, **changes):
+    """Runs of H = 1, 4 and 16, of which H = 16 loses these seeds."""
+    runs = sweep(effects or {1: 0.2, 4: 0, 16: 0.1}, range(3), learning_rate=rate)
+    return [replace(one, **changes) if one.n_head == 16 and one.seed in seeds else one for one in runs]
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "why"),
+    [
+        (lost_at(1e-3, [0], diverged=30), lost_at(3e-3, [1], diverged=30), "no learning rate has all of its seeds"),
+        (lost_at(1e-3, [1, 2], finished=False), lost_at(3e-3, [1, 2], finished=False), "all of its seeds, two or more"),
+        (lost_at(1e-3, [0, 1, 2], diverged=30), lost_at(3e-3, [0, 1, 2], diverged=30), "every run diverged"),
+        (lost_at(1e-3, [0, 1, 2], diverged=30), lost_at(3e-3, [0, 1, 2], finished=False), "none of its runs can be"),
+    ],
+)
+def test_a_head_count_that_cannot_choose_a_rate_does_not_vanish_from_the_answer(low, high, why):
+    (answer,) = summarize(study(low + high))["answer"]
+    assert "Nothing is said of H = 16: " in answer
+    assert why in answer.split("Nothing is said")[1]
+    assert "at 3e-3 for each doubling of H." in answer
+    assert "Nothing is said" not in summarize(study(lost_at(1e-3, []) + lost_at(3e-3, [2], diverged=30)))["answer"][0]
+
+
+def test_trends_by_rate_name_their_head_counts_where_they_are_not_those_of_the_verdict():
+    runs = lost_at(1e-3, [])
+    (answer,) = summarize(study(runs + lost_at(3e-3, [1, 2], diverged=30)))["answer"]
+    assert "H = 4 has the lowest, 2.1" in answer
+    assert "at 3e-3 for each doubling of H (over H = 1 and 4)." in answer
+    (answer,) = summarize(study(runs + lost_at(3e-3, [], {1: 0.0, 4: 0.1, 16: 0.2})))["answer"]
+    assert "The sign turns between 1e-3 and 3e-3: for each doubling of H the loss changes by" in answer
+    assert "(over" not in answer
 
 
 def test_one_head_count_has_nothing_to_be_compared_with():

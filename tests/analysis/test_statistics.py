@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 from scipy.special import polygamma
 
-from analysis.statistics import compare, compare_together, estimate, lowest
+from analysis.statistics import compare, compare_together, estimate, lowest, mean_losses
 from analysis.statistics.contrasts import family, max_t
 from analysis.statistics.power import Future, chance_settled, seeds_needed, smallest_detectable
 from analysis.statistics.variance import (
@@ -217,6 +217,16 @@ def test_a_best_head_count_in_between_is_found_where_it_is():
     assert compare(losses_of(draw(np.log2(HEADS) * 0.01, 4, 1e-5))).turn is None
 
 
+@pytest.mark.parametrize("off", [0.3, -0.3])
+def test_a_head_count_with_one_seed_moves_the_lowest_point_no_more_than_the_curvature(off):
+    table = draw(0.01 * (np.log2(HEADS) - 1) ** 2, 5, 0.0005)
+    table[1:, 4] = np.nan
+    table[0, 4] += off
+    verdict, without = compare(losses_of(table)), compare(losses_of(table[:, :4], HEADS[:4]))
+    assert verdict.curvature.seeds == (0, 1, 2, 3, 4)
+    assert verdict.turn == without.turn == pytest.approx(2, rel=0.05)
+
+
 def test_a_named_reference_is_dunnetts_comparison_with_less_to_correct_for():
     table = draw(EFFECTS, 4, 0.01)
     named, all_ = compare(losses_of(table), reference=4), compare(losses_of(table))
@@ -277,6 +287,17 @@ def test_identical_losses_are_the_same_and_a_difference_without_scatter_is_one()
 
 def test_the_winner_is_chosen_on_common_seeds():
     assert lowest({1: {0: 2.0, 1: 3.0, 2: 1.0}, 4: {0: 1.9, 1: 2.9}, 8: {1: 3.1}}) == 4
+
+
+def test_a_head_count_with_one_seed_does_not_choose_the_winner_by_that_seed():
+    noise = np.random.default_rng(1).normal(0, 0.001, 8)
+    table = np.array([2.0, 1.9824, 2.5]) + 0.1 * np.arange(8)[:, None]
+    table[:, 1] += noise
+    table[0, 1], table[1:, 2] = 2.0005, np.nan
+    verdict = compare(losses_of(table, (1, 2, 4)))
+    assert verdict.lowest == 2
+    assert verdict.lowest in verdict.best
+    assert mean_losses(losses_of(table, (1, 2, 4))) == pytest.approx({1: table[:, 0].mean(), 2: table[:, 1].mean()})
 
 
 def test_an_estimate_is_scipys_t_interval_and_one_value_has_none():

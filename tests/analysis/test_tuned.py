@@ -7,6 +7,7 @@ from scipy import stats
 from analysis.sentences import not_open
 from analysis.statistics import compare, compare_tuned, interaction
 from analysis.statistics.contrasts import family
+from analysis.statistics.tuned import beyond
 from benchmarks.calibration import readings
 
 HEADS = (1, 2, 4, 8, 16)
@@ -78,6 +79,14 @@ def test_a_best_rate_at_the_edge_names_the_rate_to_add():
     assert compare_tuned(losses_of(draw([[0.1, 0, 0.1]], 3, 0.001))).edges == {}
 
 
+@pytest.mark.parametrize(
+    ("rate", "grid", "added"),
+    [(1.2e-3, (1e-3, 1.2e-3), 1.4e-3), (1.57e-3, (1.57e-3, 1.58e-3), 1.56e-3), (3e-3, (1e-3, 3e-3), 9e-3)],
+)
+def test_the_rate_to_add_lies_outside_the_grid(rate, grid, added):
+    assert beyond(rate, grid) == [added]
+
+
 def test_a_rate_at_which_runs_are_missing_is_not_open_and_is_named():
     losses = losses_of(draw([[0.1, 0, -0.5]], 3, 0.001))
     del losses[1e-2][16][1]  # it diverged, say
@@ -85,7 +94,14 @@ def test_a_rate_at_which_runs_are_missing_is_not_open_and_is_named():
     assert (tuned.best[8], tuned.best[16]) == (1e-2, 3e-3)
     assert tuned.left_out == {16: [1e-2]}
     assert 16 not in tuned.edges  # with the missing runs another rate may be the best
-    assert "1e-2 for H = 16; train those, too" in not_open(tuned)
+    assert not_open(tuned).endswith("as runs are missing or unfinished there: 1e-2 for H = 16; train those, too.")
+    assert not_open(tuned, {(16, 1e-2)}).endswith("as runs diverged there: 1e-2 for H = 16.")
+
+
+def test_a_rate_that_is_not_open_hides_no_edge_on_the_other_side():
+    losses = losses_of(draw([[0, 0.1, 0.2]], 3, 0.001))
+    del losses[1e-2][16][1]
+    assert compare_tuned(losses).edges == {h: [3e-4] for h in HEADS}
 
 
 def test_one_seed_cannot_choose():
