@@ -44,7 +44,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--num_scored",
         metavar="N",
-        help="more texts of each H, over all seeds, that are not shown: on tales the share of relations kept, by H, "
+        help="texts of each H, over all seeds, that are measured: on tales the share of relations kept, by H, "
         "with intervals; on any corpus how varied they are and how likely other head counts find them; 0: none "
         "(default: 64; of a GPT-2 that was not trained here 0)",
     )
@@ -91,14 +91,25 @@ def main(argv: Sequence[str]) -> None:
     runs = Runs.open(args.runs, args.device, chosen.get("iter"))
     runs = runs.select(chosen.get("n_head"), chosen.get("run_seed"), chosen.get("learning_rate"))
     if len({run.setting for run in runs.values()}) > len({run.n_head for run in runs.values()}):
+        swept = [axis for axis in ("learning_rate", "weight_decay") if len({r.axes[axis] for r in runs.values()}) > 1]
         runs = runs.best()
-        rates = ", ".join(f"{run.axes['learning_rate']:g} for H = {run.n_head}" for run in runs.first_seeds().values())
-        log.info(f"each H at the learning rate with the lowest loss: {rates} (--learning_rate chooses)")
+        log.info(chosen_settings(runs, swept))
     if scored is not None:
         show_score(runs, scored, args.json)
     else:
         number = chosen.get("num_scored", SCORED if runs.experiment else 0)
         show_samples(runs, prompt, sampling, number, args.json)
+
+
+def chosen_settings(runs: "Runs", swept: Sequence[str]) -> str:
+    """Which of the swept values each head count has, in words."""
+    told = [
+        f"{' and '.join(f'{run.axes[axis]:g}' for axis in swept)} for H = {run.n_head}"
+        for run in runs.first_seeds().values()
+    ]
+    names = " and ".join(axis.replace("_", " ") for axis in swept)
+    option = " (--learning_rate chooses)" if "learning_rate" in swept else ""
+    return f"each H at the {names} with the lowest loss: {', '.join(told)}{option}"
 
 
 def show_score(runs: "Runs", text: str, as_json: bool) -> None:
@@ -119,7 +130,7 @@ def show_samples(runs: "Runs", prompt: str | None, sampling: "Sampling", num_sco
     from tqdm import tqdm
 
     from experiment.samples import Samples, page
-    from terminal import window
+    from terminal import counted, window
 
     measured = None
     seeds = len({run.axes.get("seed") for run in runs.values()})
@@ -129,7 +140,7 @@ def show_samples(runs: "Runs", prompt: str | None, sampling: "Sampling", num_sco
         if num_scored:
             from analysis.measure.sampled import text_measures
 
-            each = replace(sampling, num_samples=-(-num_scored // seeds))
+            each = replace(sampling, num_samples=1 if sampling.certain else -(-num_scored // seeds))
             measured = text_measures(runs, samples.prompt, each, bar.update)
     if measured:
         from analysis.sampled import summarize_texts, texts_report
@@ -141,8 +152,7 @@ def show_samples(runs: "Runs", prompt: str | None, sampling: "Sampling", num_sco
         return
     print(page(samples, window()))
     if measured:
-        over = f", {measured[0]['texts']} for each of {seeds} seeds" if seeds > 1 else ""
-        print(f"\n{seeds * measured[0]['texts']} more texts of each H, drawn in the same way{over}\n")
+        print(f"\nmeasured: {counted(measured[0]['texts'], 'text')} of each run, drawn in the same way\n")
         print(errors.printable(texts_report(summary, window())))
 
 

@@ -8,14 +8,14 @@ from what is trained already.
 
 import logging
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import count
 
 from tqdm import tqdm
 
 from analysis.collect import collect
-from analysis.report.words import signed
+from analysis.report.words import listed, signed
 from analysis.runs import Study, by_head
 from analysis.statistics import MARGIN, Losses, Pair, Verdict, compare, compare_tuned, levels, planned_looks
 from errors import InputError
@@ -59,8 +59,12 @@ def settle(
         left = [key for key in pairs if key not in settled]
         log.info(f"\nround {number} of at most {len(looks)}, {n_seed} seeds\n{answers(pairs | settled, config)}")
         log.info(f"settled: {len(settled)} of {len(pairs)} pairs" + f"; not settled: {named(left)}" * bool(left))
+        lost = not_compared(found, config)
+        if lost:
+            log.info(f"not compared, as runs of theirs diverged: {lost}")
         if not left:
-            log.info(f"all is settled to within {margin:g} nats per token, with {n_seed} seeds")
+            rest = "nothing else is left to settle" if lost else "all is settled"
+            log.info(f"{rest} to within {margin:g} nats per token, with {n_seed} seeds")
             return experiment
         if n_seed < looks[-1]:
             log.info(f"next: {looks[number]} seeds, {what_is_next(experiment, with_seeds(config, looks[number]))}")
@@ -99,6 +103,18 @@ def verdicts(study: Study, config: Config, n_seed: int, margin: float, level: fl
     if not found:
         raise InputError(f"{study.name}: no run can be compared; every one diverged or has no validation loss")
     return found
+
+
+def not_compared(found: Mapping[float, Verdict], config: Config) -> str:
+    """The head counts of the config that a look says nothing of, in words; by weight decay where those are swept."""
+    decays = config.sweep.weight_decay or [config.train.weight_decay]
+    lost = []
+    for decay in decays:
+        told = found[decay].n_head if decay in found else ()
+        heads = [str(h) for h in config.head_counts if h not in told]
+        where = f" at weight decay {decay:g}" if len(decays) > 1 else ""
+        lost += [f"H = {listed(heads)}{where}"] * bool(heads)
+    return "; ".join(lost)
 
 
 def final_losses(study: Study, config: Config, setting: tuple[float, float]) -> Losses:

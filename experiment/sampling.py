@@ -11,7 +11,7 @@ from errors import InputError
 from experiment.values import Count, NotNegative, typed
 
 SCORED = 64
-"""Texts of each H, over all its seeds, that are measured and not shown."""
+"""Texts of each H, over all its seeds, that are measured."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,11 @@ class Sampling:
 
     stop: str | None = None
     """Text at which a sample ends, itself left out."""
+
+    @property
+    def certain(self) -> bool:
+        """Whether every sample of a network is the same text."""
+        return self.greedy or self.temperature == 0
 
     @classmethod
     def of(cls, values: Mapping[str, Any], where: str, prefix: str = "", from_text: bool = False) -> "Sampling":

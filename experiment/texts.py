@@ -35,10 +35,16 @@ def continuations(
             f"num_samples {s.num_samples} with max_new_tokens {s.max_new_tokens} need about {needed >> 30:,} GiB "
             f"on {device}, which has {free / 2**30:.1f} GiB free; ask for fewer"
         )
-    greedy = s.greedy or s.temperature == 0
     settings = {"seed": s.seed, "temperature": s.temperature or 1.0, "top_k": s.top_k, "top_p": s.top_p}
     drawn = generate(
-        model, tokens, s.num_samples, s.max_new_tokens, stop=tokenizer.eot, greedy=greedy, progress=progress, **settings
+        model,
+        tokens,
+        s.num_samples,
+        s.max_new_tokens,
+        stop=tokenizer.eot,
+        greedy=s.certain,
+        progress=progress,
+        **settings,
     )
     return [[ended(tokenizer, sample) for sample in run] for run in drawn.tolist()]
 

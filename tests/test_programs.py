@@ -307,8 +307,10 @@ def test_a_text_is_scored_and_texts_are_measured(capsys, trained, tmp_path):
     assert call(capsys, sample, "sample.py", trained.path, "--score", "")[0] == 2
     status, out, err = call(capsys, sample, "sample.py", trained.path, "--num_scored", 4, "--max_new_tokens", 8)
     assert status == 0, err
-    assert "4 more texts of each H, drawn in the same way, 2 for each of 2 seeds" in out
+    assert "measured: 2 texts of each run, drawn in the same way" in out
     assert "No head counts differ for sure" in out
+    argv = ("--num_scored", 4, "--max_new_tokens", 8, "--temperature", 0)
+    assert "measured: 1 text of each run" in call(capsys, sample, "sample.py", trained.path, *argv)[1]
 
 
 def test_sampling_takes_the_best_learning_rate_and_says_so(capsys, tmp_path):
@@ -325,6 +327,21 @@ def test_sampling_takes_the_best_learning_rate_and_says_so(capsys, tmp_path):
     assert "lr1e-06" in out
     assert "learning rate" not in err
     assert call(capsys, sample, "sample.py", *base, "--learning_rate", "1e-5")[0] == 2
+
+
+def test_sampling_names_a_swept_weight_decay_and_wants_every_seed(capsys, tmp_path):
+    from training.run import train_experiment
+
+    config = small_config(sweep={"n_head": [1, 4], "seed": [0], "weight_decay": [0.0, 0.1]}, max_iters=4)
+    path = train_experiment(config, tmp_path / "x", "cpu").path
+    _, _, err = call(capsys, sample, "sample.py", path, "--max_new_tokens", 2, "--num_scored", 0)
+    assert re.search(
+        r"each H at the weight decay with the lowest loss: 0(\.1)? for H = 1, 0(\.1)? for H = 4$", err.strip()
+    )
+    more = small_config(sweep={"n_head": [1, 4], "seed": [0, 1], "weight_decay": [0.1]}, max_iters=4)
+    train_experiment(more, tmp_path / "x", "cpu")
+    _, _, err = call(capsys, sample, "sample.py", path, "--max_new_tokens", 2, "--num_scored", 0)
+    assert "0.1 for H = 1, 0.1 for H = 4" in err
 
 
 def test_a_mistake_in_training_is_one_line_and_status_2(capsys, config_file):

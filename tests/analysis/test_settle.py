@@ -27,7 +27,11 @@ def made_up(path, loss, **sweep):
         for run in experiment.runs:
             (run.path / "checkpoints" / "iter-000200").mkdir(parents=True, exist_ok=True)
             noise = np.random.default_rng([run.n_head, run.seed]).normal()
-            line = {"iter": 200, "tokens": 10, "seconds": 90.0, "val_loss": 2 + 0.1 * run.seed + loss(run, noise)}
+            line = {"iter": 200, "tokens": 10, "seconds": 90.0}
+            if (effect := loss(run, noise)) is None:
+                line["diverged"] = 3
+            else:
+                line["val_loss"] = 2 + 0.1 * run.seed + effect
             write_metrics(run, [line])
         return experiment
 
@@ -105,6 +109,18 @@ def test_with_several_rates_each_head_count_is_compared_at_its_best(tmp_path, ca
     settle(config, train)
     assert "the same" in caplog.text
     assert "worse" not in caplog.text
+
+
+@pytest.mark.parametrize(("heads", "pairs"), [([1, 16], "0 of 0"), ([1, 4, 16], "1 of 1")])
+def test_a_head_count_whose_runs_diverged_is_not_called_settled(tmp_path, caplog, heads, pairs):
+    def loss(run, noise):
+        return None if run.n_head == 16 else 0.1 * run.n_head + 0.001 * noise
+
+    config, train, _ = made_up(tmp_path / "x", loss, n_head=heads, seed=[0, 1, 2])
+    settle(config, train)
+    assert f"settled: {pairs} pairs" in caplog.text
+    assert "not compared, as runs of theirs diverged: H = 16" in caplog.messages
+    assert "all is settled" not in caplog.text
 
 
 @pytest.mark.parametrize(

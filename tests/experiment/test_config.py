@@ -1,6 +1,9 @@
 """A mistake in a config is found before anything is built, and the message names the key and the mend."""
 
+from pathlib import Path
+
 import pytest
+import yaml
 
 import train
 from errors import InputError
@@ -8,6 +11,7 @@ from experiment.command_line import parse
 from experiment.config import Config, differences, keys
 from experiment.folder import Experiment
 
+ROOT = Path(__file__).parents[2]
 GOOD = "sweep: {n_head: [1, 2]}\n"
 
 
@@ -115,3 +119,10 @@ def test_a_sweep_is_every_combination_ordered_by_heads(tmp_path):
 def test_differences_name_the_changed_keys(tmp_path):
     old, new = read(tmp_path, GOOD), read(tmp_path, GOOD, "--train.max_iters", "5", "--train.stack", "1")
     assert differences(old, new, ["train.stack"]) == ["train.max_iters: 2000 → 5"]
+
+
+def test_the_page_shows_the_quickstart_as_it_is():
+    page = (ROOT / "docs" / "config.md").read_text(encoding="utf-8")
+    shown = yaml.safe_load(page.split("```yaml\n")[1].split("```")[0])
+    held = yaml.safe_load((ROOT / "configs" / "quickstart.yaml").read_text(encoding="utf-8"))
+    assert all(shown[part][key] == held[part][key] for part in ("model", "sweep", "train") for key in shown[part])
