@@ -72,6 +72,21 @@ def summarize(study: Study, reference: int | None = None, margin: float = MARGIN
     }
 
 
+def told_of(groups: Sequence[dict]) -> dict:
+    """The row of `summarize`'s groups that all else is told of, where the answer is not the tuned one.
+
+    It has the most head counts and, of those, the most runs, so that one at which runs diverged does not win by what is
+    left; then the lowest loss, the mean over head counts.
+    """
+
+    def place(row: dict) -> tuple[int, int, float]:
+        heads = row["heads"]
+        runs = sum(len(head["seeds"]) for head in heads)
+        return -len(heads), -runs, sum(head["final_loss"]["mean"] for head in heads) / len(heads)
+
+    return min(groups, key=place)
+
+
 def group(
     study: Study, runs: Sequence[RunCurve], reference: int | None, margin: float = MARGIN, level: float = LEVEL
 ) -> dict:

@@ -10,6 +10,7 @@ from analysis.report.figures import BLUE, panels, style
 from analysis.report.loss import ends
 from analysis.report.section import Part, Picture, Section, Table
 from analysis.report.words import listed, number, p_only, signed
+from analysis.summary import told_of
 
 TITLE = "How does it depend on the setting?"
 WORDS = {
@@ -46,14 +47,11 @@ def overview(parts: Sequence[Part]) -> list[Part]:
 
 def verdict_of(summary: dict) -> dict | None:
     """The comparison of a study that counts: each H at its own learning rate where rates were swept, else the setting
-    with the lowest loss."""
+    that its report tells all else of."""
     if not summary["groups"]:
         return None
-    if summary["tuned"]:
-        verdict = summary["tuned"][0]["verdict"]
-    else:
-        best = min(summary["groups"], key=lambda row: min(head["final_loss"]["mean"] for head in row["heads"]))
-        verdict = best["verdict"]
+    row = summary["tuned"][0] if summary["tuned"] else told_of(summary["groups"])
+    verdict = row["verdict"]
     return verdict if verdict and verdict["trend"] and verdict["trend"]["estimate"] is not None else None
 
 

@@ -16,7 +16,7 @@ from analysis.report import cost, curves, heads, loss, opening, relations, texts
 from analysis.report.section import Part, Section, attempt
 from analysis.runs import Study, by_head
 from analysis.statistics import MARGIN
-from analysis.summary import final_losses, summarize
+from analysis.summary import final_losses, summarize, told_of
 from experiment.config import Config
 from experiment.folder import Experiment
 from experiment.pretrained import Pretrained
@@ -63,7 +63,7 @@ def study_plan(
     margin: float = MARGIN,
 ) -> Plan:
     """What a study's runs answer. Where learning rate or weight decay were swept, the losses are told for each setting,
-    and all else for the one with the lowest mean loss.
+    and all else for one of them (summary.told_of).
 
     Args:
         experiments: the study's, in the order of study.folders.
@@ -78,18 +78,19 @@ def study_plan(
     """
     first, groups = experiments[0], study.groups()
     summary = summarize(study, reference, margin)
-    measurements, best = None, []
+    measurements, row, best = None, {}, []
     if groups:
-        best = min(groups.values(), key=lambda runs: sum(run.final_loss for run in runs) / len(runs))
+        row = told_of(summary["groups"])
+        best = groups[row["learning_rate"], row["weight_decay"]]
         folders = dict(zip(study.folders, experiments, strict=True))
         runs = [next(r for r in folders[c.experiment].runs if r.name == c.name) for c in best]
         measurements = Measurements.of_runs(first, runs, device, quick=quick)
 
     def sections() -> list[Section]:
         found, titles = [], {}
-        for row in summary["tuned"]:
-            title = study.title() + f"\nweight decay {row['weight_decay']:g}" * (len(summary["tuned"]) > 1)
-            found += attempt("tuned", tuned.TITLE, lambda r=row, t=title: tuned.tuned_section(r, groups, t))
+        for told in summary["tuned"]:
+            title = study.title() + f"\nweight decay {told['weight_decay']:g}" * (len(summary["tuned"]) > 1)
+            found += attempt("tuned", tuned.TITLE, lambda r=told, t=title: tuned.tuned_section(r, groups, t))
         for setting, runs in groups.items():
             title = titles[id(runs)] = study.title(setting if len(groups) > 1 else None)
             make = lambda r=runs, t=title: loss.loss_section(study, r, t, reference, margin)  # noqa: E731
@@ -128,12 +129,11 @@ def study_plan(
 
     def open_with(found: list[Section]) -> Section:
         if summary["tuned"]:
-            row = summary["tuned"][0]
-            losses, said = opening.tuned_losses(row, groups), row["sentences"][0]
+            told = summary["tuned"][0]
+            losses, said = opening.tuned_losses(told, groups), told["sentences"][0]
         else:
-            row = summary["groups"][list(groups.values()).index(best)]
-            losses, said = final_losses(by_head(best)), loss.answer(row)
-        return opening.opening(said, found, losses, row["verdict"], study.title())
+            told, losses, said = row, final_losses(by_head(best)), loss.answer(row)
+        return opening.opening(said, found, losses, told["verdict"], study.title())
 
     return Plan(measurements, make)
 

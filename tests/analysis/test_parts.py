@@ -15,16 +15,17 @@ from analysis.report.curves import curves_section
 from analysis.report.heads import RANKS, ablation_section, heads_section, uniform
 from analysis.report.loss import loss_section
 from analysis.report.opening import opening
+from analysis.report.overview import verdict_of
 from analysis.report.page import distinct, draw
 from analysis.report.parts import make_parts, study_plan
 from analysis.report.relations import relation_section
 from analysis.report.section import Part, Picture, Section, Table, attempt
 from analysis.runs import Study, by_head
-from analysis.summary import final_losses, summarize
+from analysis.summary import final_losses, summarize, told_of
 from errors import InputError
 from experiment.folder import Experiment
 from files import write_checked
-from tests.analysis.synthetic import run
+from tests.analysis.synthetic import run, write_experiment, write_metrics
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +69,31 @@ def test_another_corpus_is_said_and_not_measured(trained, tmp_path):
     found = {s.id: s for s in part(other).sections}
     assert list(found) == ["loss", "relations", "texts", "cost", "explorer", "unmeasured", "curves"]
     assert "no longer the one" in found["unmeasured"].text[0]
+
+
+def swept(folder, diverging):
+    """Runs at 1e-3 and 3e-3, where the loss is lower but `diverging` runs diverged."""
+    experiment = write_experiment(folder, heads=(1, 16), rates=(1e-3, 3e-3), final=lambda r: 2.2 - 50 * r.learning_rate)
+    for r in experiment.runs:
+        if r.learning_rate == 3e-3 and diverging(r):
+            write_metrics(r, [*r.metrics()[:-1], {"iter": 200, "val_loss": None, "diverged": 110}])
+    return folder
+
+
+@pytest.mark.parametrize("seeds", [(0, 1, 2), (1,)])
+def test_all_else_is_told_of_a_rate_that_lost_no_head_count_and_no_seed(tmp_path, seeds):
+    """What is left at a rate where one head diverged says nothing of what H does, however low its loss is."""
+    made = part(swept(tmp_path / "x", lambda r: r.n_head == 1 and r.seed in seeds), quick=True)
+    (relations,) = [s for s in made.sections if s.id == "relations"]
+    assert {h: list(of) for h, of in relations.data["loss"]["local"].items()} == {1: [0, 1, 2], 16: [0, 1, 2]}
+    assert told_of(made.summary["groups"])["learning_rate"] == 1e-3
+    untuned = made.summary | {"tuned": []}
+    assert verdict_of(untuned) == made.summary["groups"][0]["verdict"]
+
+
+def test_of_rates_that_are_whole_all_else_is_told_of_the_one_with_the_lowest_loss(tmp_path):
+    made = part(swept(tmp_path / "x", lambda r: False), quick=True)
+    assert told_of(made.summary["groups"])["learning_rate"] == 3e-3
 
 
 def test_a_section_that_fails_says_why_in_its_place(caplog):
