@@ -13,10 +13,10 @@ from tqdm import tqdm
 
 from analysis.measure.measurements import Measurements
 from analysis.report import cost, curves, heads, loss, opening, relations, texts, tuned, viewer
-from analysis.report.section import Part, Section, attempt
+from analysis.report.section import Part, Section, attempt, placed
 from analysis.runs import Study, by_head
 from analysis.statistics import MARGIN
-from analysis.summary import final_losses, summarize, told_of
+from analysis.summary import final_losses, setting_text, summarize, told_of
 from experiment.config import Config
 from experiment.folder import Experiment
 from experiment.pretrained import Pretrained
@@ -78,37 +78,44 @@ def study_plan(
     """
     first, groups = experiments[0], study.groups()
     summary = summarize(study, reference, margin)
-    measurements, row, best = None, {}, []
+    measurements, row, chosen, best = None, {}, None, []
     if groups:
         row = told_of(summary["groups"])
-        best = groups[row["learning_rate"], row["weight_decay"]]
+        chosen = row["learning_rate"], row["weight_decay"]
+        best = groups[chosen]
         folders = dict(zip(study.folders, experiments, strict=True))
         runs = [next(r for r in folders[c.experiment].runs if r.name == c.name) for c in best]
         measurements = Measurements.of_runs(first, runs, device, quick=quick)
 
     def sections() -> list[Section]:
-        found, titles = [], {}
+        found = []
         for told in summary["tuned"]:
-            title = study.title() + f"\nweight decay {told['weight_decay']:g}" * (len(summary["tuned"]) > 1)
-            found += attempt("tuned", tuned.TITLE, lambda r=told, t=title: tuned.tuned_section(r, groups, t))
+            decay = f"weight decay {told['weight_decay']:g}" * (len(summary["tuned"]) > 1)
+            title = study.title() + f"\n{decay}" * bool(decay)
+            make = lambda r=told, t=title: tuned.tuned_section(r, groups, t)  # noqa: E731
+            found += placed(attempt("tuned", tuned.TITLE, make), decay and f"with {decay}")
+        several = len(groups) > 1
+        titles = {setting: study.title(setting if several else None) for setting in groups}
+        places = {setting: f"at {setting_text(study, setting)}" * several for setting in groups}
         for setting, runs in groups.items():
-            title = titles[id(runs)] = study.title(setting if len(groups) > 1 else None)
-            make = lambda r=runs, t=title: loss.loss_section(study, r, t, reference, margin)  # noqa: E731
-            found += attempt("loss", loss.TITLE, make)
+            make = lambda r=runs, t=titles[setting]: loss.loss_section(study, r, t, reference, margin)  # noqa: E731
+            found += placed(attempt("loss", loss.TITLE, make), places[setting])
         if measurements:
-            title, lost = titles[id(best)], []
+            title, place, lost = titles[chosen], places[chosen], []
             relation = take(measurements, "relations", lost) if "relations" in measurements.measures else None
             floor = measurements.floor() if measurements.tales else None
             make = lambda: relations.relation_section(best, relation, title, floor, reference, margin)  # noqa: E731
-            found += attempt("relations", relations.TITLE, make)
+            found += placed(attempt("relations", relations.TITLE, make), place)
             if written := take(measurements, "texts", lost):
                 found_of = {(h, seed): value for h, of in written.items() for seed, value in of.items()}
                 of = {n: found_of[n.n_head, n.seed] for n in measurements.networks if (n.n_head, n.seed) in found_of}
                 make = lambda: texts.texts_section(of, measurements.sampling, title)  # noqa: E731
-                found += attempt("texts", texts.TITLE, make)
-            make = lambda: cost.cost_section(best, first.config, first.environment, measurements.costs(), title)  # noqa: E731
+                found += placed(attempt("texts", texts.TITLE, make), place)
+            make = lambda: cost.cost_section(  # noqa: E731
+                best, first.config, first.environment, measurements.costs(), title, place
+            )
             found += attempt("cost", cost.TITLE, make)
-            found += network_sections(measurements, title, shares, lost)
+            found += placed(network_sections(measurements, title, shares, lost), place)
         return found + attempt("curves", curves.TITLE, lambda: curves.curves_section(study))
 
     def make() -> Part:

@@ -20,12 +20,13 @@ from analysis.report.page import distinct, draw
 from analysis.report.parts import make_parts, study_plan
 from analysis.report.relations import relation_section
 from analysis.report.section import Part, Picture, Section, Table, attempt
+from analysis.report.terminal import report_text
 from analysis.runs import Study, by_head
 from analysis.summary import final_losses, summarize, told_of
 from errors import InputError
 from experiment.folder import Experiment
 from files import write_checked
-from tests.analysis.synthetic import run, write_experiment, write_metrics
+from tests.analysis.synthetic import run, sweep, write_experiment, write_metrics
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +90,44 @@ def test_all_else_is_told_of_a_rate_that_lost_no_head_count_and_no_seed(tmp_path
     assert told_of(made.summary["groups"])["learning_rate"] == 1e-3
     untuned = made.summary | {"tuned": []}
     assert verdict_of(untuned) == made.summary["groups"][0]["verdict"]
+
+
+def captions(section):
+    return [shown.caption for shown in [*section.pictures, *section.tables]]
+
+
+def test_where_rates_were_swept_titles_captions_and_the_terminal_say_which(tmp_path):
+    """Three tables under one caption are of any rate."""
+    made = part(swept(tmp_path / "x", lambda r: False), quick=True)
+    titles = [s.title for s in made.sections]
+    assert titles[1:4] == [
+        "Does H matter, and how sure is that at learning rate 1e-3?",
+        "Does H matter, and how sure is that at learning rate 3e-3?",
+        "For which relations at learning rate 3e-3?",
+    ]
+    tuned, low, high, relations, *_, curves = made.sections
+    every = [caption for s in made.sections for caption in captions(s)]
+    assert len(set(titles) | set(every)) == len(titles) + len(every)
+    assert all(caption.startswith("At learning rate 1e-3, ") for caption in captions(low))
+    assert all(caption.startswith("At learning rate 3e-3, ") for caption in captions(high) + captions(relations))
+    assert [caption[:24] for caption in captions(curves)[::2]] == [
+        "At learning rate 1e-3, l",
+        "At learning rate 3e-3, l",
+    ]
+    assert sum(caption.startswith("With each H at its best learning rate, ") for caption in captions(tuned)) == 2
+    text = " ".join(report_text([made], [], 100).split())
+    assert text.count("At learning rate 1e-3, validation loss (nats per token) by number of heads") == 1
+    alone = part(write_experiment(tmp_path / "y").path, quick=True)
+    assert not [c for s in alone.sections for c in captions(s) if "learning rate 1e-3" in c]
+
+
+def test_a_weight_decay_is_said_where_several_were_swept():
+    runs = sweep({1: 0, 4: 0.1}) + sweep({1: 0, 4: 0.1}, weight_decay=0.2)
+    shown = captions(curves_section(Study("x", ["runs/x"], 64, 2, 8, 1000, 0.5, {}, runs, [])))
+    assert [caption[:46] for caption in shown[::2]] == [
+        "At learning rate 1e-3 with weight decay 0.1, l",
+        "At learning rate 1e-3 with weight decay 0.2, l",
+    ]
 
 
 def test_of_rates_that_are_whole_all_else_is_told_of_the_one_with_the_lowest_loss(tmp_path):
