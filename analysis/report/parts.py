@@ -109,7 +109,7 @@ def study_plan(
             if written := take(measurements, "texts", lost):
                 found_of = {(h, seed): value for h, of in written.items() for seed, value in of.items()}
                 of = {n: found_of[n.n_head, n.seed] for n in measurements.networks if (n.n_head, n.seed) in found_of}
-                make = lambda: texts.texts_section(of, measurements.sampling, title)  # noqa: E731
+                make = lambda: texts.texts_section(of, measurements.sampling, title, place)  # noqa: E731
                 found += placed(attempt("texts", texts.TITLE, make), place)
             make = lambda: cost.cost_section(  # noqa: E731
                 best, first.config, first.environment, measurements.costs(), title, place

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from analysis.collect import collect
 from analysis.measure.heads import MEASURES
+from analysis.measure.measurements import Network
 from analysis.report.curves import curves_section
 from analysis.report.heads import RANKS, ablation_section, heads_section, uniform
 from analysis.report.loss import loss_section
@@ -21,10 +22,12 @@ from analysis.report.parts import make_parts, study_plan
 from analysis.report.relations import relation_section
 from analysis.report.section import Part, Picture, Section, Table, attempt
 from analysis.report.terminal import report_text
+from analysis.report.texts import texts_section
 from analysis.runs import Study, by_head
 from analysis.summary import final_losses, summarize, told_of
 from errors import InputError
 from experiment.folder import Experiment
+from experiment.sampling import Sampling
 from files import write_checked
 from tests.analysis.synthetic import run, sweep, write_experiment, write_metrics
 
@@ -62,6 +65,16 @@ def test_every_question_is_answered_once_and_what_was_measured_is_shown_again_wi
     monkeypatch.setattr("analysis.measure.texts.prepare", None)  # neither networks nor the corpus are needed
     again = part(folder, quick=True).sections
     assert [(s.id, s.text, s.data, s.view) for s in again] == [(s.id, s.text, s.data, s.view) for s in found]
+
+
+def test_sample_py_is_said_to_draw_the_same_texts_where_it_does(folder):
+    """Of swept rates, sample.py takes each head count's own best, the report one for all."""
+    (texts,) = [s for s in part(folder).sections if s.id == "texts"]
+    assert "sample.py draws the same" in texts.text[0]
+    values = {Network(r["run"], r["n_head"], r["seed"]): r for r in texts.data["runs"]}
+    swept = texts_section(values, Sampling(), "x", "at learning rate 3e-3")
+    assert "sample.py" not in swept.text[0]
+    assert "from the same random numbers, all at learning rate 3e-3. " in swept.text[0]
 
 
 def test_another_corpus_is_said_and_not_measured(trained, tmp_path):
