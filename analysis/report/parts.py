@@ -137,7 +137,8 @@ def study_plan(
     def open_with(found: list[Section]) -> Section:
         if summary["tuned"]:
             told = summary["tuned"][0]
-            losses, said = opening.tuned_losses(told, groups), told["sentences"][0]
+            losses = opening.tuned_losses(told, groups)
+            said = opening.tuned_answer(told, losses)
         else:
             told, losses, said = row, final_losses(by_head(best)), loss.answer(row)
         return opening.opening(said, found, losses, told["verdict"], study.title())

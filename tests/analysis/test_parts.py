@@ -134,6 +134,18 @@ def test_where_rates_were_swept_titles_captions_and_the_terminal_say_which(tmp_p
     assert not [c for s in alone.sections for c in captions(s) if "learning rate 1e-3" in c]
 
 
+def test_the_opening_of_tuned_rates_has_the_losses_that_are_compared(tmp_path):
+    """At 3e-3 the loss of H = 16 is lower in seed 2 alone, which the other seeds do not choose for it."""
+
+    def final(r):
+        loss = 2.2 + 0.01 * r.seed - 50 * r.learning_rate
+        return loss if r.n_head == 1 or r.learning_rate == 1e-3 else loss + (-0.05 if r.seed == 2 else 0.3)
+
+    made = part(write_experiment(tmp_path / "x", heads=(1, 16), rates=(1e-3, 3e-3), final=final).path, quick=True)
+    assert made.summary["tuned"][0]["chosen"][16] == {0: 1e-3, 1: 1e-3, 2: 1e-3}
+    assert made.opening.text[0].endswith(" It is 2.0600 at H = 1 and 2.1600 at H = 16.")
+
+
 def test_a_weight_decay_is_said_where_several_were_swept():
     runs = sweep({1: 0, 4: 0.1}) + sweep({1: 0, 4: 0.1}, weight_decay=0.2)
     shown = captions(curves_section(Study("x", ["runs/x"], 64, 2, 8, 1000, 0.5, {}, runs, [])))
