@@ -26,12 +26,12 @@ WORDS = {
 
 def overview(parts: Sequence[Part]) -> list[Part]:
     """The overview of several studies as a part of its own; none where fewer than two have a verdict."""
-    shown = {part.name: verdict for part in parts if (verdict := verdict_of(part.summary))}
-    if len(shown) < 2:
+    compared = [part for part in parts if verdict_of(part.summary)]
+    if len(compared) < 2:
         return []
-    compared = [part for part in parts if part.name in shown]
     name, labels = setting(compared)
-    verdicts = dict(zip(labels, shown.values(), strict=True))
+    of = dict(zip(labels, compared, strict=True))
+    verdicts = {label: verdict_of(of[label].summary) for label in ascending(labels)}
     section = Section("overview", TITLE, [method(name)], pictures(name, verdicts), [table(name, verdicts)])
     section.data.update({"setting": name, "studies": [{"label": label} | row for label, row in verdicts.items()]})
     return [
@@ -68,6 +68,14 @@ def setting(parts: Sequence[Part]) -> tuple[str, list[str]]:
     if len(set(labels)) < len(parts) or keys == ["data_hash"]:
         return "study", [part.name for part in parts]
     return WORDS.get(keys[0], keys[0]), labels
+
+
+def ascending(labels: Sequence[str]) -> list[str]:
+    """By value where all of them are numbers, else as they are."""
+    try:
+        return sorted(labels, key=float)
+    except ValueError:
+        return list(labels)
 
 
 def sentence(name: str, verdicts: dict[str, dict]) -> str:
