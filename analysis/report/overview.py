@@ -101,18 +101,26 @@ def method(name: str) -> str:
 
 
 def pictures(name: str, verdicts: dict[str, dict]) -> list[Picture]:
+    reference = named(verdicts)
+    at = "the smallest H that every study has" if reference is None else f"H = {reference}"
     caption = (
-        "Left: loss − loss at the smallest H that every study has, within seeds, with simultaneous 95 % intervals. "
+        f"Left: loss − loss at {at}, within seeds, with simultaneous 95 % intervals. "
         "Right: the trend, nats per token for each doubling of H; filled where it is sure."
     )
     return [Picture("overview", "", caption, lambda: draw(name, verdicts))]
+
+
+def named(verdicts: dict[str, dict]) -> int | None:
+    """The reference that was named for all studies."""
+    return next(iter(verdicts.values()))["reference"]
 
 
 def draw(name: str, verdicts: dict[str, dict]) -> Figure:
     """The effect of H against the setting, or study by study where several differ; the trends as a forest plot."""
     figure, (left, right) = panels(2, 2, max(2.4, 0.6 + 0.25 * len(verdicts)))
     effects(left, verdicts, name == "study")
-    label = "loss − loss at the smallest H\n(nats per token)"
+    reference = named(verdicts)
+    label = f"loss − loss at {'the smallest H' if reference is None else f'H = {reference}'}\n(nats per token)"
     left.set(**{"xlabel": label, "ylabel": name} if name == "study" else {"xlabel": name, "ylabel": label})
     for row, verdict in enumerate(verdicts.values()):
         trend = verdict["trend"]
@@ -128,10 +136,12 @@ def draw(name: str, verdicts: dict[str, dict]) -> Figure:
 
 
 def effects(axes: Axes, verdicts: dict[str, dict], apart: bool) -> None:
-    """A line for each H that is compared with the smallest one, over the studies; apart: a row for each, no line."""
+    """A line for each H that is compared with the reference, or the smallest one where none was named, over the
+    studies; apart: a row for each, no line."""
     found: dict[int, dict[int, tuple[float, float, float]]] = {}  # estimate, and how far the interval goes each way
     heads = [{h for pair in v["pairs"] for h in (pair["n_head"], pair["reference"])} for v in verdicts.values()]
-    base = min(set.intersection(*heads), default=None)
+    reference = named(verdicts)
+    base = min(set.intersection(*heads), default=None) if reference is None else reference
     for index, verdict in enumerate(verdicts.values()):
         for pair in verdict["pairs"]:
             if base in (pair["n_head"], pair["reference"]) and pair["estimate"] is not None:

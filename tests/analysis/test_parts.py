@@ -16,7 +16,7 @@ from analysis.report.curves import curves_section
 from analysis.report.heads import RANKS, ablation_section, heads_section, uniform
 from analysis.report.loss import loss_section
 from analysis.report.opening import opening
-from analysis.report.overview import verdict_of
+from analysis.report.overview import overview, verdict_of
 from analysis.report.page import distinct, draw
 from analysis.report.parts import make_parts, study_plan
 from analysis.report.relations import relation_section
@@ -158,6 +158,20 @@ def test_a_weight_decay_is_said_where_several_were_swept():
 def test_of_rates_that_are_whole_all_else_is_told_of_the_one_with_the_lowest_loss(tmp_path):
     made = part(swept(tmp_path / "x", lambda r: False), quick=True)
     assert told_of(made.summary["groups"])["learning_rate"] == 3e-3
+
+
+def test_the_overview_draws_every_head_count_against_the_named_reference(tmp_path):
+    """Only its pairs are in the verdicts: against the smallest H there would be one point."""
+    folders = [write_experiment(tmp_path / name, (1, 4, 16), batch_size=b).path for name, b in (("a", 8), ("b", 16))]
+    for reference, labels in ((None, ["H = 4", "H = 16"]), (4, ["H = 1", "H = 16"])):
+        studies, _ = collect(folders)
+        parts = [study_plan(s, [Experiment.open(s.folders[0])], reference, True, "cpu").make() for s in studies]
+        (picture,) = overview(parts)[0].sections[0].pictures
+        left, _ = picture.draw().axes
+        assert left.get_legend_handles_labels()[1] == labels
+        assert ("loss − loss at H = 4, within" in picture.caption) == (reference == 4)
+        assert ("at H = 4\n" in left.get_ylabel()) == (reference == 4)
+        assert ("at the smallest H" in picture.caption and "at the smallest H" in left.get_ylabel()) == (not reference)
 
 
 def test_a_section_that_fails_says_why_in_its_place(caplog):
