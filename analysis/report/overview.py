@@ -34,15 +34,10 @@ def overview(parts: Sequence[Part]) -> list[Part]:
     verdicts = {label: verdict_of(of[label].summary) for label in ascending(labels)}
     section = Section("overview", TITLE, [method(name)], pictures(name, verdicts), [table(name, verdicts)])
     section.data.update({"setting": name, "studies": [{"label": label} | row for label, row in verdicts.items()]})
-    return [
-        Part(
-            "Overview",
-            "How the effect of H depends on what the studies differ in",
-            [sentence(name, verdicts)],
-            [],
-            [section],
-        )
-    ]
+    lost = [part.name for part in parts if part not in compared]
+    notes = [f"Not in the overview, as no trend in H could be estimated there: {listed(lost)}"] * bool(lost)
+    headline = "How the effect of H depends on what the studies differ in"
+    return [Part("Overview", headline, [sentence(name, verdicts)], [], [section], notes=notes)]
 
 
 def verdict_of(summary: dict) -> dict | None:

@@ -174,6 +174,15 @@ def test_the_overview_draws_every_head_count_against_the_named_reference(tmp_pat
         assert ("at the smallest H" in picture.caption and "at the smallest H" in left.get_ylabel()) == (not reference)
 
 
+def test_a_study_without_a_trend_is_not_left_out_of_the_overview_in_silence(tmp_path):
+    made = [part(write_experiment(tmp_path / n, batch_size=b).path, True) for n, b in (("a", 8), ("b", 16), ("c", 4))]
+    alone = part(write_experiment(tmp_path / "d", heads=(4,), batch_size=2).path, quick=True)
+    assert overview(made)[0].notes == []
+    (found,) = overview([*made, alone])
+    assert found.notes == ["Not in the overview, as no trend in H could be estimated there: d"]
+    assert [row["label"] for row in found.sections[0].data["studies"]] == ["4", "8", "16"]
+
+
 def test_a_section_that_fails_says_why_in_its_place(caplog):
     def fail():
         raise ValueError("vmin must be positive")
