@@ -10,6 +10,7 @@ from analysis.report.figures import BLUE, panels, style
 from analysis.report.loss import ends
 from analysis.report.section import Part, Picture, Section, Table
 from analysis.report.words import listed, number, p_only, signed
+from analysis.sentences import rate_text
 from analysis.summary import told_of
 
 TITLE = "How does it depend on the setting?"
@@ -32,7 +33,8 @@ def overview(parts: Sequence[Part]) -> list[Part]:
     name, labels = setting(compared)
     of = dict(zip(labels, compared, strict=True))
     verdicts = {label: verdict_of(of[label].summary) for label in ascending(labels)}
-    section = Section("overview", TITLE, [method(name)], pictures(name, verdicts), [table(name, verdicts)])
+    rates = {label: rate_of(of[label].summary) for label in verdicts}
+    section = Section("overview", TITLE, [method(name, rates)], pictures(name, verdicts), [table(name, verdicts)])
     section.data.update({"setting": name, "studies": [{"label": label} | row for label, row in verdicts.items()]})
     lost = [part.name for part in parts if part not in compared]
     notes = [f"Not in the overview, as no trend in H could be estimated there: {listed(lost)}"] * bool(lost)
@@ -45,9 +47,22 @@ def verdict_of(summary: dict) -> dict | None:
     that its report tells all else of."""
     if not summary["groups"]:
         return None
-    row = summary["tuned"][0] if summary["tuned"] else told_of(summary["groups"])
-    verdict = row["verdict"]
+    verdict = row_of(summary)["verdict"]
     return verdict if verdict and verdict["trend"] and verdict["trend"]["estimate"] is not None else None
+
+
+def row_of(summary: dict) -> dict:
+    return summary["tuned"][0] if summary["tuned"] else told_of(summary["groups"])
+
+
+def rate_of(summary: dict) -> str:
+    """The learning rate that `verdict_of` is at, and the weight decay where several were swept."""
+    row = row_of(summary)
+    rate = "each H at its own best learning rate"
+    if not summary["tuned"]:
+        rate = f"at learning rate {rate_text(row['learning_rate'])}"
+    several = len({group["weight_decay"] for group in summary["groups"]}) > 1
+    return rate + f" with weight decay {row['weight_decay']:g}" * several
 
 
 def setting(parts: Sequence[Part]) -> tuple[str, list[str]]:
@@ -87,11 +102,15 @@ def place(name: str, label: str) -> str:
     return label if name == "study" else f"{name} = {label}"
 
 
-def method(name: str) -> str:
+def method(name: str, rates: dict[str, str]) -> str:
+    """How the studies are compared. rates: each one's learning rate, in words."""
+    at, *others = dict.fromkeys(rates.values())
+    each = "; ".join(f"{place(name, label)}, {rate}" for label, rate in rates.items())
+    at, more = ("at its own learning rates", f" The learning rates: {each}.") if others else (at, "")
     by = "the studies" if name == "study" else name
     return (
-        f"Each study is compared within itself, seeds paired, with intervals that hold at once for its own questions "
-        f"with 95 %. How they change with {by} is a description: no test is made between studies."
+        f"Each study is compared within itself, {at}, seeds paired, with intervals that hold at once for its own "
+        f"questions with 95 %. How they change with {by} is a description: no test is made between studies.{more}"
     )
 
 

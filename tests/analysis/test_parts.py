@@ -174,6 +174,25 @@ def test_the_overview_draws_every_head_count_against_the_named_reference(tmp_pat
         assert ("at the smallest H" in picture.caption and "at the smallest H" in left.get_ylabel()) == (not reference)
 
 
+def test_the_overview_says_at_which_learning_rate_the_studies_are_compared(tmp_path):
+    one = {"rates": (1e-3,), "batch_size": 8}, {"rates": (1e-3,), "batch_size": 16}
+    two = {"rates": (1e-3, 3e-3), "batch_size": 4}, {"rates": (1e-3, 3e-3), "batch_size": 2}
+    at, tuned, mixed = (
+        overview([part(write_experiment(tmp_path / f"{i}{j}", **of).path, True) for j, of in enumerate(each)])[0]
+        for i, each in enumerate((one, two, (one[0], two[0])))
+    )
+    assert "within itself, at learning rate 1e-3, seeds paired" in at.sections[0].text[0]
+    assert "within itself, each H at its own best learning rate, seeds paired" in tuned.sections[0].text[0]
+    assert (
+        mixed.sections[0]
+        .text[0]
+        .endswith(
+            "The learning rates: batch size = 4, each H at its own best learning rate; "
+            "batch size = 8, at learning rate 1e-3."
+        )
+    )
+
+
 def test_a_study_without_a_trend_is_not_left_out_of_the_overview_in_silence(tmp_path):
     made = [part(write_experiment(tmp_path / n, batch_size=b).path, True) for n, b in (("a", 8), ("b", 16), ("c", 4))]
     alone = part(write_experiment(tmp_path / "d", heads=(4,), batch_size=2).path, quick=True)
