@@ -75,14 +75,34 @@ def summarize(study: Study, reference: int | None = None, margin: float = MARGIN
     }
 
 
+def told_of(groups: Sequence[dict]) -> dict:
+    """The row of `summarize`'s groups that all else is told of, where the answer is not the tuned one.
+
+    It has the most head counts and, of those, the most runs, so that one at which runs diverged does not win by what is
+    left; then the lowest loss, the mean over head counts.
+    """
+
+    def place(row: dict) -> tuple[int, int, float]:
+        heads = row["heads"]
+        runs = sum(len(head["seeds"]) for head in heads)
+        return -len(heads), -runs, sum(head["final_loss"]["mean"] for head in heads) / len(heads)
+
+    return min(groups, key=place)
+
+
+def setting_text(study: Study, setting: tuple[float, float]) -> str:
+    """The learning rate of a setting (learning_rate, weight_decay), and its weight decay where several were swept."""
+    rate, decay = setting
+    several = len({run.weight_decay for run in study.runs}) > 1
+    return f"learning rate {words.rate_text(rate)}" + f" with weight decay {decay:g}" * several
+
+
 def group(
     study: Study, runs: Sequence[RunCurve], reference: int | None, margin: float = MARGIN, level: float = LEVEL
 ) -> dict:
     """One setting of learning rate and weight decay: rows by head count, the verdict, and what it says in words."""
     heads = by_head(runs)
-    place = f"D = {study.n_embd} and learning rate {words.rate_text(runs[0].learning_rate)}"
-    if len({run.weight_decay for run in study.runs}) > 1:
-        place += f" with weight decay {runs[0].weight_decay:g}"
+    place = f"D = {study.n_embd} and {setting_text(study, (runs[0].learning_rate, runs[0].weight_decay))}"
     told = {"heads": [head_row(study, h, of, relation_names(runs)) for h, of in heads.items()]}
     if reference is not None and reference not in heads:
         said = [f"At {place}, nothing is compared: every run with H = {reference}, the reference, was left out."]

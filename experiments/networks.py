@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from analysis.report.words import number, plain, plus_minus, signed
+from analysis.summary import told_of
 from experiments.findings import markdown, with_ends
 
 RISES = (0.01, 0.1)
@@ -90,9 +91,9 @@ def relations(study: Mapping) -> str:
 def learned(study: Mapping, relation: str, n_head: int, floor: Mapping | None) -> str:
     """The first measured iteration whose mean loss over seeds is LEARNED of the way from the loss before to the floor.
 
-    At the learning rate with the lowest mean loss of all runs, as all else about relations.
+    At the learning rate that all else about relations is told of.
     """
-    best = min(study["groups"], key=lambda group: np.mean([head["final_loss"]["mean"] for head in group["heads"]]))
+    best = told_of(study["groups"])
     runs = [run for run in study["runs"] if run["n_head"] == n_head and not run["left_out"]]
     runs = [run for run in runs if run["learning_rate"] == best["learning_rate"]]
     curves = [run["val_loss_by_relation"].get(relation) for run in runs]

@@ -90,8 +90,8 @@ def test_experiments_that_cannot_be_pooled_get_figures_of_their_own(folder, tmp_
     overview = json.loads((tmp_path / "both" / "report.json").read_text())["overview"]
     assert overview["setting"] == "batch size"
     assert [(of["label"], round(of["trend"]["estimate"], 3)) for of in overview["studies"]] == [
-        ("16", -0.1),
         ("7", -0.1),
+        ("16", -0.1),
     ]
 
 

@@ -9,7 +9,7 @@ from matplotlib.ticker import MaxNLocator
 
 from analysis.report.figures import COLUMN, LOSS, PAGE, curves, head_axis, panels, style
 from analysis.report.section import Picture, Section, Table
-from analysis.report.words import number, percent
+from analysis.report.words import number, percent, told_at
 from analysis.runs import RunCurve, by_head
 from experiment.config import Config
 from model.describe import flops_per_token
@@ -37,8 +37,10 @@ def cost_section(
     environment: Mapping,
     measured: tuple[Costs, Mapping[str, object]] | None,
     title: str,
+    place: str = "",
 ) -> Section:
-    """runs: one group. measured: the costs and the machine they were measured on; None where nothing was run."""
+    """runs: one group, and where among several it is: the losses are of it alone. measured: the costs and the machine
+    they were measured on; None where nothing was run."""
     costs, machine = measured or (None, None)
     heads = list(by_head(runs))
     flops = {h: iteration_flops(config, environment["vocab_size"], h) for h in heads}
@@ -60,6 +62,7 @@ def cost_section(
         f"Validation loss against the operations{against}: mean over seeds, bars of one standard deviation, from the "
         "first measurement after the start."
     )
+    caption = told_at(place, caption)
     pictures.append(Picture("loss-by-cost", title, caption, lambda: loss_by_cost(runs, flops, costs, attention)))
     data = {"costs": costs, "machine": machine, "flops_per_iteration": flops}
     tables = [cost_table(costs, flops, heads), parameter_table(environment)]

@@ -15,8 +15,9 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 from analysis.report.figures import COLUMN, LOSS, PAGE, RED, curves, panels, style
 from analysis.report.section import Picture, Section, Table
-from analysis.report.words import number
+from analysis.report.words import number, told_at
 from analysis.runs import RunCurve, Study, by_head, by_setting
+from analysis.summary import setting_text
 
 TITLE = "How did it get there?"
 
@@ -29,7 +30,9 @@ def curves_section(study: Study) -> Section | None:
     pictures = []
     settings = by_setting(begun)
     for setting, runs in settings.items():
-        title = study.title(setting if len(settings) > 1 else None)
+        several = len(settings) > 1
+        title = study.title(setting if several else None)
+        place = f"at {setting_text(study, setting)}" * several
         caption = (
             "Loss against the iteration, from the first measurement after the start, and its end enlarged: mean over "
             "seeds, band one standard deviation. Thin lines on the left are training losses, smoothed."
@@ -42,8 +45,8 @@ def curves_section(study: Study) -> Section | None:
         )
         clip = study.settings.get("train.grad_clip")
         pictures += [
-            Picture("loss-curves", title, caption, partial(loss_curves, runs)),
-            Picture("training", title, norms, partial(training_curves, runs, clip)),
+            Picture("loss-curves", title, told_at(place, caption), partial(loss_curves, runs)),
+            Picture("training", title, told_at(place, norms), partial(training_curves, runs, clip)),
         ]
     lost = [run for run in study.runs if run.left_out()]
     text = ["Validation loss is taken over the same windows of the validation split for every run."]

@@ -45,17 +45,38 @@ def tuned_losses(told: dict, groups: Mapping[tuple[float, float], Sequence[RunCu
     return dict(sorted(found.items()))
 
 
+def tuned_answer(told: dict, losses: Losses) -> str:
+    """What H did to the loss with each H at its own rate, in a sentence or two. told: a row of summary.tuned_rows."""
+    first, trend = told["sentences"][0], told["verdict"]["trend"]
+    if not trend or not trend["seeds"]:
+        return first
+    means = {h: np.mean(list(of.values())) for h, of in of_trend(losses, trend).items()}
+    low, high = min(means), max(means)
+    return f"{first} It is {means[low]:.4f} at H = {low} and {means[high]:.4f} at H = {high}."
+
+
+def of_trend(losses: Losses, trend: dict) -> Losses:
+    """The head counts that a trend is of, ascending, each over the seeds that it is of."""
+    seeds = trend["seeds"]
+    return {h: {s: of[s] for s in seeds} for h, of in sorted(losses.items()) if set(seeds) <= set(of)}
+
+
 def draw(losses: Losses, verdict: dict) -> Figure:
-    """The loss within seeds with its trend, and what differs and what is the same."""
-    heads = sorted(losses)
+    """The loss within seeds with its trend, and what differs and what is the same.
+
+    Lines are of the head counts and seeds of the trend; of the other head counts there are the points of these seeds.
+    """
     figure, (left, right) = panels(2, 2, 2.7)
-    everything = np.mean([np.mean(list(of.values())) for of in losses.values()])
-    seeds = {seed for of in losses.values() for seed in of}
-    common = {s: np.mean([of[s] for of in losses.values()]) for s in seeds if all(s in of for of in losses.values())}
-    within = {h: {s: of[s] - common[s] + everything for s in of if s in common} for h, of in losses.items()}
-    seed_lines(left, within)
-    means = [np.mean(list(within[h].values())) for h in heads]
     trend = verdict["trend"]
+    drawn = of_trend(losses, trend)
+    common = {s: np.mean([of[s] for of in drawn.values()]) for s in trend["seeds"]}
+    everything = np.mean(list(common.values()))
+    within = {h: {s: of[s] - common[s] + everything for s in of if s in common} for h, of in losses.items()}
+    heads = list(drawn)
+    seed_lines(left, {h: within[h] for h in heads})
+    for h in within.keys() - drawn.keys():
+        left.plot([h] * len(within[h]), list(within[h].values()), ".", color="0.6", markersize=3)
+    means = [np.mean(list(within[h].values())) for h in heads]
     x = np.log2(heads) - np.mean(np.log2(heads))
     ends = [np.minimum(trend["low"] * x, trend["high"] * x), np.maximum(trend["low"] * x, trend["high"] * x)]
     sure = trend["sure"]
@@ -64,10 +85,10 @@ def draw(losses: Losses, verdict: dict) -> Figure:
     label = "trend, 95 % CI" if sure else "trend, not sure, 95 % CI"
     left.plot(heads, everything + trend["estimate"] * x, "--", color=color, label=label)
     left.plot(heads, means, "o-", color=BLUE, label="mean of the seeds", linewidth=1.6, markersize=5)
-    head_axis(left, heads)
+    head_axis(left, sorted(losses))
     left.set_ylabel(f"final {LOSS}")
     left.legend()
-    matrix(right, heads, verdict["pairs"])
+    matrix(right, sorted(losses), verdict["pairs"])
     return figure
 
 

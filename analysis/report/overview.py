@@ -10,6 +10,8 @@ from analysis.report.figures import BLUE, panels, style
 from analysis.report.loss import ends
 from analysis.report.section import Part, Picture, Section, Table
 from analysis.report.words import listed, number, p_only, signed
+from analysis.sentences import rate_text
+from analysis.summary import told_of
 
 TITLE = "How does it depend on the setting?"
 WORDS = {
@@ -25,36 +27,42 @@ WORDS = {
 
 def overview(parts: Sequence[Part]) -> list[Part]:
     """The overview of several studies as a part of its own; none where fewer than two have a verdict."""
-    shown = {part.name: verdict for part in parts if (verdict := verdict_of(part.summary))}
-    if len(shown) < 2:
+    compared = [part for part in parts if verdict_of(part.summary)]
+    if len(compared) < 2:
         return []
-    compared = [part for part in parts if part.name in shown]
     name, labels = setting(compared)
-    verdicts = dict(zip(labels, shown.values(), strict=True))
-    section = Section("overview", TITLE, [method(name)], pictures(name, verdicts), [table(name, verdicts)])
+    of = dict(zip(labels, compared, strict=True))
+    verdicts = {label: verdict_of(of[label].summary) for label in ascending(labels)}
+    rates = {label: rate_of(of[label].summary) for label in verdicts}
+    section = Section("overview", TITLE, [method(name, rates)], pictures(name, verdicts), [table(name, verdicts)])
     section.data.update({"setting": name, "studies": [{"label": label} | row for label, row in verdicts.items()]})
-    return [
-        Part(
-            "Overview",
-            "How the effect of H depends on what the studies differ in",
-            [sentence(name, verdicts)],
-            [],
-            [section],
-        )
-    ]
+    lost = [part.name for part in parts if part not in compared]
+    notes = [f"Not in the overview, as no trend in H could be estimated there: {listed(lost)}"] * bool(lost)
+    headline = "How the effect of H depends on what the studies differ in"
+    return [Part("Overview", headline, [sentence(name, verdicts)], [], [section], notes=notes)]
 
 
 def verdict_of(summary: dict) -> dict | None:
     """The comparison of a study that counts: each H at its own learning rate where rates were swept, else the setting
-    with the lowest loss."""
+    that its report tells all else of."""
     if not summary["groups"]:
         return None
-    if summary["tuned"]:
-        verdict = summary["tuned"][0]["verdict"]
-    else:
-        best = min(summary["groups"], key=lambda row: min(head["final_loss"]["mean"] for head in row["heads"]))
-        verdict = best["verdict"]
+    verdict = row_of(summary)["verdict"]
     return verdict if verdict and verdict["trend"] and verdict["trend"]["estimate"] is not None else None
+
+
+def row_of(summary: dict) -> dict:
+    return summary["tuned"][0] if summary["tuned"] else told_of(summary["groups"])
+
+
+def rate_of(summary: dict) -> str:
+    """The learning rate that `verdict_of` is at, and the weight decay where several were swept."""
+    row = row_of(summary)
+    rate = "each H at its own best learning rate"
+    if not summary["tuned"]:
+        rate = f"at learning rate {rate_text(row['learning_rate'])}"
+    several = len({group["weight_decay"] for group in summary["groups"]}) > 1
+    return rate + f" with weight decay {row['weight_decay']:g}" * several
 
 
 def setting(parts: Sequence[Part]) -> tuple[str, list[str]]:
@@ -72,6 +80,14 @@ def setting(parts: Sequence[Part]) -> tuple[str, list[str]]:
     return WORDS.get(keys[0], keys[0]), labels
 
 
+def ascending(labels: Sequence[str]) -> list[str]:
+    """By value where all of them are numbers, else as they are."""
+    try:
+        return sorted(labels, key=float)
+    except ValueError:
+        return list(labels)
+
+
 def sentence(name: str, verdicts: dict[str, dict]) -> str:
     """The trend of each study."""
     told = []
@@ -86,27 +102,39 @@ def place(name: str, label: str) -> str:
     return label if name == "study" else f"{name} = {label}"
 
 
-def method(name: str) -> str:
+def method(name: str, rates: dict[str, str]) -> str:
+    """How the studies are compared. rates: each one's learning rate, in words."""
+    at, *others = dict.fromkeys(rates.values())
+    each = "; ".join(f"{place(name, label)}, {rate}" for label, rate in rates.items())
+    at, more = ("at its own learning rates", f" The learning rates: {each}.") if others else (at, "")
     by = "the studies" if name == "study" else name
     return (
-        f"Each study is compared within itself, seeds paired, with intervals that hold at once for its own questions "
-        f"with 95 %. How they change with {by} is a description: no test is made between studies."
+        f"Each study is compared within itself, {at}, seeds paired, with intervals that hold at once for its own "
+        f"questions with 95 %. How they change with {by} is a description: no test is made between studies.{more}"
     )
 
 
 def pictures(name: str, verdicts: dict[str, dict]) -> list[Picture]:
+    reference = named(verdicts)
+    at = "the smallest H that every study has" if reference is None else f"H = {reference}"
     caption = (
-        "Left: loss − loss at the smallest H that every study has, within seeds, with simultaneous 95 % intervals. "
+        f"Left: loss − loss at {at}, within seeds, with simultaneous 95 % intervals. "
         "Right: the trend, nats per token for each doubling of H; filled where it is sure."
     )
     return [Picture("overview", "", caption, lambda: draw(name, verdicts))]
+
+
+def named(verdicts: dict[str, dict]) -> int | None:
+    """The reference that was named for all studies."""
+    return next(iter(verdicts.values()))["reference"]
 
 
 def draw(name: str, verdicts: dict[str, dict]) -> Figure:
     """The effect of H against the setting, or study by study where several differ; the trends as a forest plot."""
     figure, (left, right) = panels(2, 2, max(2.4, 0.6 + 0.25 * len(verdicts)))
     effects(left, verdicts, name == "study")
-    label = "loss − loss at the smallest H\n(nats per token)"
+    reference = named(verdicts)
+    label = f"loss − loss at {'the smallest H' if reference is None else f'H = {reference}'}\n(nats per token)"
     left.set(**{"xlabel": label, "ylabel": name} if name == "study" else {"xlabel": name, "ylabel": label})
     for row, verdict in enumerate(verdicts.values()):
         trend = verdict["trend"]
@@ -122,10 +150,12 @@ def draw(name: str, verdicts: dict[str, dict]) -> Figure:
 
 
 def effects(axes: Axes, verdicts: dict[str, dict], apart: bool) -> None:
-    """A line for each H that is compared with the smallest one, over the studies; apart: a row for each, no line."""
+    """A line for each H that is compared with the reference, or the smallest one where none was named, over the
+    studies; apart: a row for each, no line."""
     found: dict[int, dict[int, tuple[float, float, float]]] = {}  # estimate, and how far the interval goes each way
     heads = [{h for pair in v["pairs"] for h in (pair["n_head"], pair["reference"])} for v in verdicts.values()]
-    base = min(set.intersection(*heads), default=None)
+    reference = named(verdicts)
+    base = min(set.intersection(*heads), default=None) if reference is None else reference
     for index, verdict in enumerate(verdicts.values()):
         for pair in verdict["pairs"]:
             if base in (pair["n_head"], pair["reference"]) and pair["estimate"] is not None:

@@ -13,10 +13,10 @@ from tqdm import tqdm
 
 from analysis.measure.measurements import Measurements
 from analysis.report import cost, curves, heads, loss, opening, relations, texts, tuned, viewer
-from analysis.report.section import Part, Section, attempt
+from analysis.report.section import Part, Section, attempt, placed
 from analysis.runs import Study, by_head
 from analysis.statistics import MARGIN
-from analysis.summary import final_losses, summarize
+from analysis.summary import final_losses, setting_text, summarize, told_of
 from experiment.config import Config
 from experiment.folder import Experiment
 from experiment.pretrained import Pretrained
@@ -63,7 +63,7 @@ def study_plan(
     margin: float = MARGIN,
 ) -> Plan:
     """What a study's runs answer. Where learning rate or weight decay were swept, the losses are told for each setting,
-    and all else for the one with the lowest mean loss.
+    and all else for one of them (summary.told_of).
 
     Args:
         experiments: the study's, in the order of study.folders.
@@ -78,36 +78,44 @@ def study_plan(
     """
     first, groups = experiments[0], study.groups()
     summary = summarize(study, reference, margin)
-    measurements, best = None, []
+    measurements, row, chosen, best = None, {}, None, []
     if groups:
-        best = min(groups.values(), key=lambda runs: sum(run.final_loss for run in runs) / len(runs))
+        row = told_of(summary["groups"])
+        chosen = row["learning_rate"], row["weight_decay"]
+        best = groups[chosen]
         folders = dict(zip(study.folders, experiments, strict=True))
         runs = [next(r for r in folders[c.experiment].runs if r.name == c.name) for c in best]
         measurements = Measurements.of_runs(first, runs, device, quick=quick)
 
     def sections() -> list[Section]:
-        found, titles = [], {}
-        for row in summary["tuned"]:
-            title = study.title() + f"\nweight decay {row['weight_decay']:g}" * (len(summary["tuned"]) > 1)
-            found += attempt("tuned", tuned.TITLE, lambda r=row, t=title: tuned.tuned_section(r, groups, t))
+        found = []
+        for told in summary["tuned"]:
+            decay = f"weight decay {told['weight_decay']:g}" * (len(summary["tuned"]) > 1)
+            title = study.title() + f"\n{decay}" * bool(decay)
+            make = lambda r=told, t=title: tuned.tuned_section(r, groups, t)  # noqa: E731
+            found += placed(attempt("tuned", tuned.TITLE, make), decay and f"with {decay}")
+        several = len(groups) > 1
+        titles = {setting: study.title(setting if several else None) for setting in groups}
+        places = {setting: f"at {setting_text(study, setting)}" * several for setting in groups}
         for setting, runs in groups.items():
-            title = titles[id(runs)] = study.title(setting if len(groups) > 1 else None)
-            make = lambda r=runs, t=title: loss.loss_section(study, r, t, reference, margin)  # noqa: E731
-            found += attempt("loss", loss.TITLE, make)
+            make = lambda r=runs, t=titles[setting]: loss.loss_section(study, r, t, reference, margin)  # noqa: E731
+            found += placed(attempt("loss", loss.TITLE, make), places[setting])
         if measurements:
-            title, lost = titles[id(best)], []
+            title, place, lost = titles[chosen], places[chosen], []
             relation = take(measurements, "relations", lost) if "relations" in measurements.measures else None
             floor = measurements.floor() if measurements.tales else None
             make = lambda: relations.relation_section(best, relation, title, floor, reference, margin)  # noqa: E731
-            found += attempt("relations", relations.TITLE, make)
+            found += placed(attempt("relations", relations.TITLE, make), place)
             if written := take(measurements, "texts", lost):
                 found_of = {(h, seed): value for h, of in written.items() for seed, value in of.items()}
                 of = {n: found_of[n.n_head, n.seed] for n in measurements.networks if (n.n_head, n.seed) in found_of}
-                make = lambda: texts.texts_section(of, measurements.sampling, title)  # noqa: E731
-                found += attempt("texts", texts.TITLE, make)
-            make = lambda: cost.cost_section(best, first.config, first.environment, measurements.costs(), title)  # noqa: E731
+                make = lambda: texts.texts_section(of, measurements.sampling, title, place)  # noqa: E731
+                found += placed(attempt("texts", texts.TITLE, make), place)
+            make = lambda: cost.cost_section(  # noqa: E731
+                best, first.config, first.environment, measurements.costs(), title, place
+            )
             found += attempt("cost", cost.TITLE, make)
-            found += network_sections(measurements, title, shares, lost)
+            found += placed(network_sections(measurements, title, shares, lost), place)
         return found + attempt("curves", curves.TITLE, lambda: curves.curves_section(study))
 
     def make() -> Part:
@@ -128,13 +136,13 @@ def study_plan(
 
     def open_with(found: list[Section]) -> Section:
         if summary["tuned"]:
-            row = summary["tuned"][0]
-            losses, said = opening.tuned_losses(row, groups), row["sentences"][0]
+            told = summary["tuned"][0]
+            losses = opening.tuned_losses(told, groups)
+            said = opening.tuned_answer(told, losses)
         else:
-            row = summary["groups"][list(groups.values()).index(best)]
-            losses = final_losses(by_head(best))
+            told, losses = row, final_losses(by_head(best))
             said = loss.answer(row, losses)
-        return opening.opening(said, found, losses, row["verdict"], study.title())
+        return opening.opening(said, found, losses, told["verdict"], study.title())
 
     return Plan(measurements, make)
 

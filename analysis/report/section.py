@@ -6,10 +6,11 @@ that one that cannot be drawn takes nothing else with it.
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from analysis.measure.texts import CannotMeasure
+from analysis.report.words import told_at
 from errors import InputError
 
 if TYPE_CHECKING:
@@ -66,6 +67,25 @@ class Part:
     notes: list[str] = field(default_factory=list)
     summary: dict = field(default_factory=dict)  # goes into report.json
     trained: bool = True  # here, as a sweep
+
+
+def placed(sections: "list[Section]", place: str) -> "list[Section]":
+    """Sections of one group of runs among several: titles, captions and answers say which, "at learning rate 1e-3".
+
+    As they are where place is empty.
+    """
+    if not place:
+        return sections
+    return [
+        replace(
+            section,
+            title=f"{section.title.removesuffix('?')} {place}?" if section.title.endswith("?") else section.title,
+            pictures=[replace(picture, caption=told_at(place, picture.caption)) for picture in section.pictures],
+            tables=[replace(table, caption=told_at(place, table.caption)) for table in section.tables],
+            answer=told_at(place, section.answer),
+        )
+        for section in sections
+    ]
 
 
 def attempt(id: str, title: str, make: Callable[[], "Section | list[Section] | None"]) -> list[Section]:

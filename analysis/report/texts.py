@@ -13,15 +13,18 @@ from experiment.sampling import Sampling
 TITLE = "What does sampled text show?"
 
 
-def texts_section(values: Mapping[Network, dict], sampling: Sampling, title: str) -> Section:
-    """values: `measure_texts` of each network."""
+def texts_section(values: Mapping[Network, dict], sampling: Sampling, title: str, place: str = "") -> Section:
+    """values: `measure_texts` of each network. place: which of several settings theirs is, "at learning rate 1e-3".
+
+    Where there are several, sample.py draws something else: from each H at its own best.
+    """
     measured = [{"run": n.name, "n_head": n.n_head, "seed": n.seed, **value} for n, value in values.items()]
     summary, by_head = summarize_texts(measured), outcomes(measured)
     seeds = summary["seeds"]
     text = (
         f"{sampling.num_samples * seeds} texts of each H, {sampling.num_samples} for each of {seeds} seeds, at most "
-        f"{sampling.max_new_tokens} tokens at temperature {sampling.temperature:g}, from the same random numbers; "
-        "sample.py draws the same. Runs of one seed read each other's."
+        f"{sampling.max_new_tokens} tokens at temperature {sampling.temperature:g}, from the same random numbers"
+        f"{f', all {place}' if place else '; sample.py draws the same'}. Runs of one seed read each other's."
     )
     shown = {name.replace("_", "-"): of for name, of in by_head.items()}
     caption = (

@@ -1,13 +1,14 @@
 """Does H matter where each has the learning rate that is best for it? The fair comparison, and the loss by rate."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from matplotlib.figure import Figure
 
 from analysis.report.figures import COLUMN, LOSS, intervals, panels, shared_legend, style
 from analysis.report.loss import ends, method, pair_table, shape_table
 from analysis.report.section import Picture, Section, Table
-from analysis.report.words import number, p_only, signed
+from analysis.report.words import number, p_only, signed, told_at
 from analysis.runs import RunCurve
 from analysis.sentences import UNIT, rate_text
 from analysis.statistics import estimate
@@ -30,7 +31,10 @@ def tuned_section(told: dict, groups: Mapping[tuple[float, float], Sequence[RunC
     pictures = [Picture("loss-by-rate", title, caption, lambda: loss_by_rate(runs))]
     tables = [rate_table(told, runs)]
     if told["verdict"]["pairs"]:
-        tables += [pair_table(told["verdict"], "tuned-pairs"), shape_table(told["verdict"], "tuned-shape")]
+        of_best = [pair_table(told["verdict"], "tuned-pairs"), shape_table(told["verdict"], "tuned-shape")]
+        tables += [
+            replace(table, caption=told_at("with each H at its best learning rate", table.caption)) for table in of_best
+        ]
     if told["trends"]:
         tables.append(trend_table(told))
     return Section("tuned", TITLE, texts, pictures, tables, told)

@@ -56,3 +56,8 @@ def listed(words: Sequence[str]) -> str:
 
 def plain(relation: str) -> str:
     return relation.replace("_", "-")
+
+
+def told_at(place: str, text: str) -> str:
+    """The text after what it is of, "At learning rate 1e-3, …"; as it is where there is no place or no text."""
+    return f"{place[0].upper()}{place[1:]}, {text[0].lower()}{text[1:]}" if place and text else text

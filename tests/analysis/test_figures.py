@@ -2,11 +2,13 @@
 
 import math
 
+import numpy as np
 import pytest
 
 from analysis.report.curves import loss_curves, training_curves
 from analysis.report.figures import FORMATS, STYLE, by_head_panels, curves, render, style
 from analysis.report.loss import loss_by_heads
+from analysis.report.opening import draw
 from analysis.report.section import Picture
 from analysis.runs import by_head
 from analysis.statistics import compare
@@ -54,6 +56,25 @@ def test_the_difference_panel_shows_the_mean_over_common_seeds():
     (means,) = [c.lines[0] for c in panel.containers]
     assert list(means.get_xdata()) == [1]
     assert means.get_ydata()[0] == pytest.approx(0.2004)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("seeds", [[], [0], [9]])
+def test_the_first_figure_draws_the_trend_over_all_of_its_seeds_whatever_another_head_count_lacks(seeds):
+    """One seed's line would be called the mean beside a trend of five."""
+    runs = sweep({1: 0.2, 4: 0.1, 8: 0}) + [run(16, seed, 2.5) for seed in seeds]
+    losses = final_losses(by_head(runs))
+    verdict = verdict_row(compare(losses))
+    assert len(verdict["trend"]["seeds"]) == 5
+    figure = draw(losses, verdict)
+    (left, _), lines = figure.axes, figure.axes[0].lines
+    assert [list(line.get_xdata()) for line in lines if line.get_linestyle() == "-"] == [[1, 4, 8]] * 6
+    (mean,) = [line for line in lines if line.get_label() == "mean of the seeds"]
+    assert list(mean.get_ydata()) == pytest.approx([np.mean(list(losses[h].values())) for h in (1, 4, 8)])
+    points = [y for line in lines if 16 in line.get_xdata() for y in line.get_ydata()]
+    assert len(points) == (seeds == [0])
+    assert left.get_xlim()[1] > (16 if seeds else 8)
+    figure.draw_without_rendering()
 
 
 def test_head_counts_differ_without_colour():
