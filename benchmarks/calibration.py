@@ -21,7 +21,6 @@ from analysis.statistics.contrasts import Family, family
 from analysis.statistics.looks import levels, planned_looks
 from analysis.statistics.tuned import choices, rate_family
 from analysis.statistics.variance import CAUTION, contrast_means, variances
-from experiments.results import WIDENED
 
 LEVEL = 0.05
 MARGIN = 0.01
@@ -210,7 +209,7 @@ def tuned(count: int, asked: Family) -> list[list[str]]:
     return rows
 
 
-def widened(losses: np.ndarray, times: int = WIDENED) -> np.ndarray:
+def widened(losses: np.ndarray, times: int = 3) -> np.ndarray:
     """Losses (n, S, k, rates) as `experiments.results` would see them: those of rates not tried too high to be chosen.
 
     The three rates in the middle are tried, and one more at an end of the grid where the best one of some head count

@@ -45,16 +45,6 @@ def tuned_losses(told: dict, groups: Mapping[tuple[float, float], Sequence[RunCu
     return dict(sorted(found.items()))
 
 
-def tuned_answer(told: dict, losses: Losses) -> str:
-    """What H did to the loss with each H at its own rate, in a sentence or two. told: a row of summary.tuned_rows."""
-    first, trend = told["sentences"][0], told["verdict"]["trend"]
-    if not trend or not trend["seeds"]:
-        return first
-    means = {h: np.mean(list(of.values())) for h, of in of_trend(losses, trend).items()}
-    low, high = min(means), max(means)
-    return f"{first} It is {means[low]:.4f} at H = {low} and {means[high]:.4f} at H = {high}."
-
-
 def of_trend(losses: Losses, trend: dict) -> Losses:
     """The head counts that a trend is of, ascending, each over the seeds that it is of."""
     seeds = trend["seeds"]

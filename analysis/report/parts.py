@@ -138,10 +138,9 @@ def study_plan(
         if summary["tuned"]:
             told = summary["tuned"][0]
             losses = opening.tuned_losses(told, groups)
-            said = opening.tuned_answer(told, losses)
         else:
             told, losses = row, final_losses(by_head(best))
-            said = loss.answer(row, losses)
+        said = loss.answer(told, losses)
         return opening.opening(said, found, losses, told["verdict"], study.title())
 
     return Plan(measurements, make)
