@@ -10,7 +10,7 @@ import logging
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import count
+from itertools import combinations, count
 
 from tqdm import tqdm
 
@@ -53,14 +53,20 @@ def settle(
     settled: dict[tuple, Pair] = {}
     for number, (n_seed, level) in enumerate(zip(looks, levels(looks), strict=True), 1):
         experiment = train(with_seeds(config, n_seed))
-        found = verdicts(collect([experiment.path])[0][0], config, n_seed, margin, level)
-        pairs = {(decay, pair.n_head, pair.reference): pair for decay, of in found.items() for pair in of.pairs}
+        losses = final_losses(collect([experiment.path])[0][0], with_seeds(config, n_seed))
+        able = {decay: comparable(of, config.head_counts) for decay, of in losses.items()}
+        if not any(able.values()):
+            raise InputError(f"{config.name}: no run can be compared; every one diverged or has no validation loss")
+        found = verdicts(losses, margin, level)
+        pairs = {(wd, b, a): Pair((), None, n_head=b, reference=a) for wd in able for a, b in combinations(able[wd], 2)}
+        pairs |= {(decay, pair.n_head, pair.reference): pair for decay, of in found.items() for pair in of.pairs}
         settled = {key: pair for key, pair in pairs.items() if pair.answer != "open"} | settled
         left = [key for key in pairs if key not in settled]
         log.info(f"\nround {number} of at most {len(looks)}, {n_seed} seeds\n{answers(pairs | settled, config)}")
-        log.info(f"settled: {len(settled)} of {len(pairs)} pairs" + f"; not settled: {named(left)}" * bool(left))
-        lost = not_compared(found, config)
-        if lost:
+        log.info(
+            f"settled: {len(settled)} of {len(pairs | settled)} pairs" + f"; not settled: {named(left)}" * bool(left)
+        )
+        if lost := not_compared(able, config.head_counts):
             log.info(f"not compared, as runs of theirs diverged: {lost}")
         if not left:
             rest = "nothing else is left to settle" if lost else "all is settled"
@@ -70,8 +76,9 @@ def settle(
             log.info(f"next: {looks[number]} seeds, {what_is_next(experiment, with_seeds(config, looks[number]))}")
     log.info(f"not settled with {most} seeds, the most that --max_seeds allows:")
     for decay, heads, reference in left:
-        needed = found[decay].seeds_needed(pairs[decay, heads, reference])
-        short = "too close" if pairs[decay, heads, reference].tested else "not compared"
+        pair = pairs[decay, heads, reference]
+        needed = found[decay].seeds_needed(pair) if pair.tested else None
+        short = "too close" if pair.tested else "not compared"
         log.info(f"  H = {heads} and H = {reference}: " + (f"about {needed} seeds would do" if needed else short))
     return experiment
 
@@ -84,44 +91,49 @@ def with_seeds(config: Config, n_seed: int) -> Config:
     return replace(config, sweep=replace(config.sweep, seed=seeds))
 
 
-def verdicts(study: Study, config: Config, n_seed: int, margin: float, level: float) -> dict[float, Verdict]:
+def final_losses(study: Study, config: Config) -> dict[float, dict[float, Losses]]:
+    """{weight decay: {learning rate: {n_head: {seed: final loss}}}} of the config's runs, whatever the folder holds."""
+    rates = config.sweep.learning_rate or [config.train.learning_rate]
+    decays = config.sweep.weight_decay or [config.train.weight_decay]
+    groups = study.groups()
+
+    def of_setting(rate: float, decay: float) -> Losses:
+        runs = groups.get((rate, decay), [])
+        asked = [run for run in runs if run.n_head in config.head_counts and run.seed in config.sweep.seed]
+        return {heads: {run.seed: run.final_loss for run in of} for heads, of in by_head(asked).items()}
+
+    return {decay: {rate: of_setting(rate, decay) for rate in rates} for decay in decays}
+
+
+def verdicts(losses: Mapping[float, Mapping[float, Losses]], margin: float, level: float) -> dict[float, Verdict]:
     """What a look says for each weight decay, between which the level is shared; at tuned rates where rates are swept.
 
-    Only the look's own seeds count, whatever the folder holds.
+    losses: `final_losses`. A weight decay of which nothing can be said yet is left out.
     """
-    asked = with_seeds(config, n_seed)
-    rates = asked.sweep.learning_rate or [asked.train.learning_rate]
-    decays = asked.sweep.weight_decay or [asked.train.weight_decay]
     found = {}
-    for decay in decays:
-        losses = {rate: final_losses(study, asked, (rate, decay)) for rate in rates}
+    for decay, rates in losses.items():
         if len(rates) > 1:
-            tuned = compare_tuned(losses, margin, level=level / len(decays))
+            tuned = compare_tuned(rates, margin, level=level / len(losses))
             found |= {decay: tuned.verdict} if tuned else {}
-        elif losses[rates[0]]:
-            found[decay] = compare(losses[rates[0]], margin, level=level / len(decays))
-    if not found:
-        raise InputError(f"{study.name}: no run can be compared; every one diverged or has no validation loss")
+        elif of := next(iter(rates.values())):
+            found[decay] = compare(of, margin, level=level / len(losses))
     return found
 
 
-def not_compared(found: Mapping[float, Verdict], config: Config) -> str:
-    """The head counts of the config that a look says nothing of, in words; by weight decay where those are swept."""
-    decays = config.sweep.weight_decay or [config.train.weight_decay]
+def comparable(rates: Mapping[float, Losses], head_counts: Sequence[int]) -> list[int]:
+    """The head counts that are compared, or may be with more seeds: those with a rate that has all of their seeds."""
+    seeds = {h: {seed for of in rates.values() for seed in of.get(h, {})} for h in head_counts}
+    return [h for h in head_counts if seeds[h] and any(seeds[h] == set(of.get(h, {})) for of in rates.values())]
+
+
+def not_compared(able: Mapping[float, Sequence[int]], head_counts: Sequence[int]) -> str:
+    """The head counts that no seed makes comparable, in words; by weight decay where those are swept."""
     lost = []
-    for decay in decays:
-        told = found[decay].n_head if decay in found else ()
-        heads = [str(h) for h in config.head_counts if h not in told]
-        where = f" at weight decay {decay:g}" if len(decays) > 1 else ""
+    for decay, held in able.items():
+        heads = [str(h) for h in head_counts if h not in held]
+        where = f" at weight decay {decay:g}" if len(able) > 1 else ""
         lost += [f"H = {listed(heads)}{where}"] * bool(heads)
     return "; ".join(lost)
-
-
-def final_losses(study: Study, config: Config, setting: tuple[float, float]) -> Losses:
-    """{n_head: {seed: final loss}} of the config's runs at one learning rate and weight decay."""
-    runs = study.groups().get(setting, [])
-    asked = [run for run in runs if run.n_head in config.head_counts and run.seed in config.sweep.seed]
-    return {heads: {run.seed: run.final_loss for run in of} for heads, of in by_head(asked).items()}
 
 
 def answers(pairs: dict[tuple, Pair], config: Config) -> str:

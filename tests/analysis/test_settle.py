@@ -123,6 +123,38 @@ def test_a_head_count_whose_runs_diverged_is_not_called_settled(tmp_path, caplog
     assert "all is settled" not in caplog.text
 
 
+def test_a_head_count_with_one_seed_that_ended_waits_for_more(tmp_path, caplog):
+    def loss(run, noise):
+        return None if run.n_head == 16 and run.seed == 0 else 0.1 * run.n_head + 0.001 * noise
+
+    config, train, rounds = made_up(tmp_path / "x", loss, n_head=[1, 4, 16], learning_rate=[1e-3, 1e-2])
+    settle(config, train, most=5)
+    assert len(rounds) > 1
+    assert "settled: 1 of 3 pairs; not settled: H = 16 and H = 1, H = 16 and H = 4" in caplog.messages
+    assert "H=16 is worse" in caplog.text
+    assert "not compared" not in caplog.text
+
+
+def test_rates_that_each_lost_a_seed_and_a_weight_decay_that_lost_all_are_named(tmp_path, caplog):
+    def loss(run, noise):
+        late = run.learning_rate == 1e-2
+        lost = run.weight_decay == 1 or (run.n_head == 16 and run.seed == int(late))
+        return None if lost else 0.1 * run.n_head + 0.001 * noise
+
+    sweep = {"n_head": [1, 4, 16], "learning_rate": [1e-3, 1e-2], "weight_decay": [0.1, 1.0], "seed": [0, 1, 2]}
+    config, train, rounds = made_up(tmp_path / "x", loss, **sweep)
+    settle(config, train)
+    told = "H = 16 at weight decay 0.1; H = 1, 4 and 16 at weight decay 1"
+    assert f"not compared, as runs of theirs diverged: {told}" in caplog.messages
+    assert len(rounds) == 1
+
+
+def test_where_every_run_diverged_it_is_said(tmp_path):
+    config, train, _ = made_up(tmp_path / "x", lambda run, noise: None)
+    with pytest.raises(InputError, match="every one diverged"):
+        settle(config, train)
+
+
 @pytest.mark.parametrize(
     ("sweep", "margin", "most", "named"),
     [
