@@ -247,17 +247,15 @@ class Runs(Mapping[str, LoadedRun]):
     def best(self) -> "Runs":
         """The runs of each head count at the learning rate and weight decay of the lowest final loss, over seeds.
 
-        One that diverged counts as infinitely bad; settings that lack a seed of the head count come after all others.
+        A run that diverged does not count, and settings come first that have the most runs that do.
         """
         losses: dict[tuple, list[float]] = {}
         for row, run in zip(self.final(), self.runs.values(), strict=True):
-            usable = row["val_loss"] is not None and row["diverged"] is None
-            losses.setdefault(run.setting, []).append(row["val_loss"] if usable else math.inf)
-        means = {setting: statistics.fmean(of) for setting, of in losses.items()}
-        heads = {n_head for n_head, *_ in means}
-        seeds = {h: len({run.axes["seed"] for run in self.runs.values() if run.n_head == h}) for h in heads}
-        order = {setting: (len(of) < seeds[setting[0]], means[setting]) for setting, of in losses.items()}
-        chosen = {n_head: min((s for s in order if s[0] == n_head), key=order.get) for n_head in heads}
+            of = losses.setdefault(run.setting, [])
+            if row["val_loss"] is not None and row["diverged"] is None:
+                of.append(row["val_loss"])
+        order = {setting: (-len(of), statistics.fmean(of) if of else math.inf) for setting, of in losses.items()}
+        chosen = {n_head: min((s for s in order if s[0] == n_head), key=order.get) for n_head, *_ in order}
         return replace(self, runs={n: run for n, run in self.runs.items() if run.setting == chosen[run.n_head]})
 
     def first_seeds(self) -> "Runs":

@@ -14,6 +14,7 @@ from data.tokenizers import load_tokenizer
 from errors import InputError
 from experiment.texts import text_of
 from headcount import load, train
+from tests.analysis.synthetic import write_experiment, write_metrics
 from tests.conftest import config_yaml, small_config
 from training.run import train_experiment
 
@@ -62,6 +63,28 @@ def test_runs_print_select_and_end_as_a_table_says(trained):
     assert list(runs.select(n_head=[1, 4], seed=1, learning_rate=3e-3)) == ["h01-seed1", "h04-seed1"]
     assert [row["iter"] for row in runs.select(4, 0).metrics("train")] == [2, 4, 6, 8, 10, 12]
     assert all(row.keys() >= {"lr", "train_loss"} and "val_loss" not in row for row in runs.metrics("train"))
+
+
+@pytest.mark.parametrize(
+    ("losses", "best"),
+    [
+        ({(1e-3, 0): 2.0, (1e-3, 1): 2.2, (1e-2, 0): 1.9}, 1e-3),  # the better rate lacks a seed
+        ({(1e-3, 0): 2.0, (1e-3, 1): 2.2, (1e-2, 0): 1.9, (1e-2, 1): None}, 1e-3),
+        ({(1e-3, 0): 3.0, (1e-3, 1): None, (1e-2, 0): 2.0, (1e-2, 1): None}, 1e-2),  # a seed that no rate has
+        ({(1e-3, 0): None, (1e-3, 1): None, (1e-2, 0): 2.0, (1e-2, 1): None}, 1e-2),
+    ],
+)
+def test_the_best_setting_is_one_of_those_with_the_most_seeds_that_ended(tmp_path, monkeypatch, losses, best):
+    write_experiment(tmp_path / "x", heads=[4], seeds=[0, 1], rates=[1e-3, 1e-2])
+    monkeypatch.setattr("experiment.loaded.load_tokenizer", lambda path: None)
+    monkeypatch.setattr("experiment.loaded.start_tokens", lambda *of: [0])
+    runs = load(tmp_path / "x", "cpu")
+    held = {name: run for name, run in runs.items() if (run.axes["learning_rate"], run.axes["seed"]) in losses}
+    for run in held.values():
+        loss = losses[run.axes["learning_rate"], run.axes["seed"]]
+        write_metrics(run.source, [{"iter": 200} | ({"diverged": 3} if loss is None else {"val_loss": loss})])
+    chosen = dataclasses.replace(runs, runs=held).best()
+    assert {run.axes["learning_rate"] for run in chosen.values()} == {best}
 
 
 def test_a_text_without_a_prompt_begins_at_a_line_where_the_corpus_is_a_file_and_at_a_document_elsewhere(
