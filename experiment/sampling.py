@@ -45,7 +45,7 @@ class Sampling:
     @property
     def certain(self) -> bool:
         """Whether every sample of a network is the same text."""
-        return self.greedy or self.temperature == 0
+        return self.greedy or self.temperature == 0 or self.top_k == 1
 
     @classmethod
     def of(cls, values: Mapping[str, Any], where: str, prefix: str = "", from_text: bool = False) -> "Sampling":

@@ -309,8 +309,9 @@ def test_a_text_is_scored_and_texts_are_measured(capsys, trained, tmp_path):
     assert status == 0, err
     assert "measured: 2 texts of each run, drawn in the same way" in out
     assert "No head counts differ for sure" in out
-    argv = ("--num_scored", 4, "--max_new_tokens", 8, "--temperature", 0)
-    assert "measured: 1 text of each run" in call(capsys, sample, "sample.py", trained.path, *argv)[1]
+    for alike in (["--temperature", 0], ["--top_k", 1], ["--greedy"]):
+        argv = ("--num_scored", 4, "--max_new_tokens", 8, *alike)
+        assert "measured: 1 text of each run" in call(capsys, sample, "sample.py", trained.path, *argv)[1]
 
 
 def test_sampling_takes_the_best_learning_rate_and_says_so(capsys, tmp_path):
