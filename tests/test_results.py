@@ -43,11 +43,11 @@ def test_every_number_of_the_page_is_a_reports(tmp_path, monkeypatch):
     monkeypatch.setattr(results, "run", in_this_process)
     page = tmp_path / "results.md"
     argv = ["results", "--reduced", "--out", str(tmp_path / "out"), "--page", str(page), "--device", "cpu"]
-    monkeypatch.setattr(sys, "argv", [*argv, "--only", "tales-learned"])
+    monkeypatch.setattr(sys, "argv", [*argv, "--only", "short"])
     results.main()
     assert "## The map" in (text := page.read_text())
     assert "Not trained." in text
-    monkeypatch.setattr(sys, "argv", [*argv, "--only", "centre", "short", "checked"])
+    monkeypatch.setattr(sys, "argv", [*argv, "--only", "centre", "checked", "tales-learned"])
     results.main()  # the page has what was trained before, too
     rates, _ = results.learning_rates(tmp_path / "out" / "centre")
     assert {1e-3, 1e-2} < rates  # of two rates the best one ends the grid: it was widened
