@@ -61,9 +61,11 @@ def apart(one: Mapping, other: Mapping) -> bool:
 
 
 def settings(studies: Studies) -> str:
-    """What was trained, a row a study."""
+    """What was trained, a row a study; of those with an answer."""
     rows = []
     for name, study in studies.items():
+        if not verdict_of(study):
+            continue
         runs, of = study["runs"], study["settings"]
         heads, seeds, rates = (sorted({run[key] for run in runs}) for key in ("n_head", "seed", "learning_rate"))
         row = [name, *(f"{of[f'model.{key}']}" for key in ("n_embd", "block_size", "n_layer"))]
