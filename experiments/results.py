@@ -5,9 +5,9 @@
 
 A study is a config and what is changed in it; each H is compared at its own best of three learning rates, and of more
 where the best one ends the grid, with seeds added until all pairs are settled to within 0.01 nats or there are twelve.
---reduced is a smaller map, an hour and more on two CPU cores: fewer head counts, seeds and steps, no seeds added, and the
-studies that are cheap. A command that was killed goes on where it stood. --page fills page.md beside this with all that
-was trained in the folder; every number there is read from what compare.py wrote.
+--reduced is a smaller map, an hour and more on two CPU cores: fewer head counts, seeds and steps, no seeds added, and
+the studies that are cheap. A command that was killed goes on where it stood. --page fills page.md beside this with all
+that was trained in the folder; every number there is read from what compare.py wrote.
 """
 
 import argparse
