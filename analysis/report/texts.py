@@ -9,6 +9,7 @@ from analysis.report.words import percent
 from analysis.sampled import outcomes, summarize_texts, tables, told
 from data.config import RELATIONS
 from experiment.sampling import Sampling
+from terminal import counted
 
 TITLE = "What does sampled text show?"
 
@@ -20,10 +21,9 @@ def texts_section(values: Mapping[Network, dict], sampling: Sampling, title: str
     """
     measured = [{"run": n.name, "n_head": n.n_head, "seed": n.seed, **value} for n, value in values.items()]
     summary, by_head = summarize_texts(measured), outcomes(measured)
-    seeds = summary["seeds"]
     text = (
-        f"{sampling.num_samples * seeds} texts of each H, {sampling.num_samples} for each of {seeds} seeds, at most "
-        f"{sampling.max_new_tokens} tokens at temperature {sampling.temperature:g}, from the same random numbers"
+        f"{counted(sampling.num_samples, 'text')} of each run, at most {sampling.max_new_tokens} tokens at temperature "
+        f"{sampling.temperature:g}, from the same random numbers"
         f"{f', all {place}' if place else '; sample.py draws the same'}. Runs of one seed read each other's."
     )
     shown = {name.replace("_", "-"): of for name, of in by_head.items()}
