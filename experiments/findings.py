@@ -11,6 +11,8 @@ from analysis.report.overview import verdict_of
 from analysis.report.words import listed, number, plain, signed
 
 Studies = Mapping[str, Mapping]
+NEAR = 0.1
+"""Nats per token from the floor within which a run counts as having reached it."""
 CENTRE, CHECKED, LEARNED = "centre", "checked", "tales-learned"
 
 
@@ -157,10 +159,21 @@ def gains(study: Mapping) -> str:
         ]
         return f"Where a text has the four relations {of}: {'; '.join(told)}; the other intervals hold 0."
     largest = max(found, key=lambda name: abs(found[name]["estimate"]))
+    heads = listed(sorted(section.get("loss", {}).get(largest, {}), key=int))
+    runs = f"; runs near its floor: {listed(near)}, at H = {heads}" if (near := near_floor(section, largest)) else ""
     return (
         f"Which of the four relations needs more heads is not settled {of}: every interval holds 0; the largest is "
-        f"{plain(largest)}, {with_ends(found[largest])}."
+        f"{plain(largest)}, {with_ends(found[largest])}{runs}."
     )
+
+
+def near_floor(section: Mapping, relation: str) -> list[str]:
+    """How many runs of each head count, ascending, end near the relation's floor; none where it has no floor."""
+    if not section.get("floor"):
+        return []
+    losses = sorted(section["loss"][relation].items(), key=lambda item: int(item[0]))
+    floor = section["floor"][relation]
+    return [f"{sum(loss < floor + NEAR for loss in of.values())} of {len(of)}" for _, of in losses]
 
 
 def checked(studies: Studies) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 
 from analysis.report.words import number, plain, plus_minus, signed
 from analysis.summary import told_of
-from experiments.findings import markdown, with_ends
+from experiments.findings import markdown, near_floor, with_ends
 
 RISES = (0.01, 0.1)
 """Nats per token by which the loss may rise while heads are pruned."""
@@ -76,15 +76,18 @@ def relations(study: Mapping) -> str:
     rows = []
     for name, losses in found["loss"].items():
         row = [plain(name)]
-        row += [number(np.mean(list(losses[str(h)].values())), 3) for h in heads]
+        of_head = [list(losses[str(h)].values()) for h in heads]
+        row += [f"{number(np.mean(of), 3)} ({number(min(of), 2)} … {number(max(of), 2)})" for of in of_head]
         row.append(number(found["floor"][name], 3) if found.get("floor") else "–")
+        row.append(" / ".join(near_floor(found, name)) or "–")
         trend = found["verdicts"][name]["trend"] if name in found["verdicts"] else None
         row.append(with_ends(trend) if trend and trend["estimate"] is not None else "–")
         choices = found.get("choice", {}).get(name)
         row.append(" / ".join(number(np.mean(list(choices[str(h)].values())), 2) for h in heads) if choices else "–")
         rows.append([*row, " / ".join(learned(study, name, h, found["floor"]) for h in heads)])
     of = " / ".join(map(str, heads))
-    head = ["relation", *(f"loss, H = {h}" for h in heads), "floor", "for each doubling of H (95 % CI)"]
+    head = ["relation", *(f"loss, H = {h} (seeds' range)" for h in heads), "floor", f"runs near the floor, H = {of}"]
+    head.append("for each doubling of H (95 % CI)")
     return markdown([*head, f"forced-choice accuracy, H = {of}", f"learned by iteration, H = {of}"], rows)
 
 

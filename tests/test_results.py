@@ -144,6 +144,8 @@ def test_what_is_inside_the_networks():
     curve = {"loss": 1.0, "ablated": [0, 2, 4, 6], "cumulative": [1.0, 1.005, 1.02, 1.5]}
     assert [networks.within(curve, most) for most in (0.001, 0.01, 0.1, 1)] == [0, 2, 4, 6]
     assert networks.likeness([[1, 0.5, 0.1], [0.5, 1, 0.3], [0.1, 0.3, 1]]) == pytest.approx(0.3)
+    section = {"loss": {"local": {"16": {"0": 1.25, "1": 1.6}, "8": {"0": 1.5, "1": 1.6}}}, "floor": {"local": 1.2}}
+    assert findings.near_floor(section, "local") == ["0 of 2", "1 of 2"]
     run = {"n_head": 4, "left_out": None, "iters": [0, 10, 20], "val_loss_by_relation": {"local": [5.0, 1.9, 1.3]}}
     runs = [run | {"learning_rate": 1e-3}, run | {"learning_rate": 1e-2, "val_loss_by_relation": {"local": [5, 1, 1]}}]
     groups = [
