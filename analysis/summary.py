@@ -112,7 +112,8 @@ def group(
     said = words.sentences(verdict, mean_losses(losses)[verdict.lowest], place)
     setting = (runs[0].learning_rate, runs[0].weight_decay)
     lost = lost_heads([run for run in study.runs if (run.learning_rate, run.weight_decay) == setting], heads)
-    return told | {"verdict": verdict_row(verdict), "sentences": said + [lost] * bool(lost)}
+    row = verdict_row(verdict) | {"lowest_loss": mean_losses(losses)[verdict.lowest]}
+    return told | {"verdict": row, "sentences": said + [lost] * bool(lost)}
 
 
 def tuned_rows(
@@ -157,7 +158,7 @@ def tuned_row(
         "chosen": tuned.chosen,
         "add_learning_rates": tuned.edges,
         "left_out": tuned.left_out,
-        "verdict": verdict_row(verdict),
+        "verdict": verdict_row(verdict) | {"lowest_loss": mean_losses(own)[verdict.lowest]},
         "trends": [{"learning_rate": rate} | test_row(test) for rate, test in found.trends.items()] if found else [],
         "trend_differences": [{"learning_rates": pair} | test_row(t) for pair, t in found.differences.items()]
         if found

@@ -22,9 +22,11 @@ from pathlib import Path
 
 from analysis.collect import collect
 from analysis.summary import summarize
+from data.dataset import prepare
 from experiment.folder import Experiment
 from experiments import findings, networks
 from experiments.findings import CENTRE, CHECKED, LEARNED
+from experiments.ngrams import ngram_loss
 from training.growth import seconds_of
 
 ROOT = Path(__file__).parent.parent
@@ -160,6 +162,7 @@ def write_page(page: Path, trained: list[str], report: Path, options: argparse.N
         "practice": findings.practice(studies),
         "settings": findings.settings({name: studies[name] for name in trained if name in studies}),
         "map": findings.markdown(*table(overview)) if overview.exists() else "",
+        "baselines": baselines(Experiment.open(folder(CENTRE, options))) if CENTRE in trained else "",
         "checked": findings.checked(studies),
         "relations": networks.relations(studies.get(LEARNED, {})),
         "one head": findings.one_head(studies),
@@ -176,6 +179,15 @@ def write_page(page: Path, trained: list[str], report: Path, options: argparse.N
     page.write_text(text, encoding="utf-8")
     if overview.exists():
         (page.parent / "map.svg").write_bytes((report / "figures" / "overview.svg").read_bytes())
+
+
+def baselines(centre: Experiment) -> str:
+    """What counting tokens reaches on the centre's validation text; trigrams where the vocabulary is small."""
+    data = prepare(centre.config.data, progress=False)
+    size = data.tokenizer.vocab_size
+    orders = {"bigram": 2, "trigram": 3} if size < 200 else {"bigram": 2}
+    found = {name: ngram_loss(data.train, data.val, size, order) for name, order in orders.items()}
+    return " and ".join(f"a {name} model reaches {loss:.4f}" for name, loss in found.items())
 
 
 def machine(experiments: list[Experiment], reduced: bool) -> str:

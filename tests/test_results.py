@@ -2,13 +2,16 @@
 
 import json
 import sys
+from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from analysis.report.words import signed
 from experiments import findings, networks, results
+from experiments.ngrams import ngram_loss
 from experiments.results import ROOT, Study
 from tests.torture.common import call
 from training.record import commit
@@ -153,3 +156,16 @@ def test_what_is_inside_the_networks():
         for rate, mean in ((1e-3, 2), (1e-2, 3))
     ]
     assert networks.learned({"runs": runs, "groups": groups}, "local", 4, {"local": 1.0}) == "20"
+
+
+@pytest.mark.parametrize("order", [2, 3])
+def test_counting_models_are_counted_one_by_one(order):
+    generator = np.random.default_rng(0)
+    train, val = generator.integers(5, size=400), generator.integers(5, size=50)
+    seen = Counter(tuple(train[i : i + order]) for i in range(len(train) - order + 1))
+    losses = []
+    for i in range(len(val) - order + 1):
+        *context, token = val[i : i + order]
+        counts = [seen[(*context, other)] + 0.1 for other in range(5)]
+        losses.append(-np.log(counts[token] / sum(counts)))
+    assert ngram_loss(train, val, 5, order) == pytest.approx(np.mean(losses))
