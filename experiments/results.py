@@ -38,6 +38,7 @@ TALES = {"data.source": "tales", "data.path": "null", "data.tokenizer": "bpe", "
 REDUCED = {"sweep.n_head": "1,4,16", "sweep.seed": "0:3", "train.max_iters": 800, "train.warmup_iters": 40}
 REDUCED |= {"train.eval_interval": 800, "train.checkpoint_interval": 400, "data.val_tokens": 50_000}
 SHORT = {"train.max_iters": 80, "train.warmup_iters": 4, "train.eval_interval": 80, "train.checkpoint_interval": 80}
+SETTLING = ["--settle", "0.01", "--max_seeds", "12"]
 WIDENED = 3
 """By how many learning rates a grid is widened at most, at each end."""
 
@@ -113,19 +114,20 @@ def train(name: str, options: argparse.Namespace) -> None:
     changes = study.changes | (study.reduced if options.reduced else {})
     if study.config == CONFIG and options.shakespeare and "data.source" not in changes:
         changes = changes | {"data.path": Path(options.shakespeare).resolve()}
+    if options.seeds and name != CHECKED:
+        changes = changes | {"sweep.seed": options.seeds}
     changes = {"name": name} | changes | {"out_dir": folder(name, options)}
     argv = ["train.py", ROOT / study.config, *(f"--{key}={value}" for key, value in changes.items())]
     argv += ["--device", options.device]
-    run(*argv)
-    grid: list[str] = []
-    while True:
-        rates, more = learning_rates(folder(name, options))
-        grid = [f"--sweep.learning_rate={','.join(f'{rate:g}' for rate in sorted(rates | more))}"] * (len(rates) > 1)
-        if not more:
-            break
-        run(*argv, *grid)
-    if study.settled and not options.reduced:
-        run(*argv, *grid, "--settle", "0.01", "--max_seeds", "12")
+    grid: set[float] = set()
+    for settling in [[], SETTLING] if study.settled and not options.reduced else [[]]:
+        while True:
+            values = ",".join(f"{rate:g}" for rate in sorted(grid))
+            run(*argv, *[f"--sweep.learning_rate={values}"] * (len(grid) > 1), *settling)
+            rates, more = learning_rates(folder(name, options))
+            if grid == rates | more or len(rates) == 1:
+                break
+            grid = rates | more
 
 
 def learning_rates(experiment: Path) -> tuple[set[float], set[float]]:
@@ -216,6 +218,7 @@ def table(path: Path) -> tuple[list[str], list[list[str]]]:
 def arguments() -> argparse.Namespace:
     result = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     result.add_argument("--reduced", action="store_true", help="a smaller map: an hour and more")
+    result.add_argument("--seeds", metavar="0:4", help="the first seeds of every study but the one that checks the centre")
     result.add_argument("--only", nargs="+", choices=STUDIES, metavar="STUDY", help=f"of {', '.join(STUDIES)}")
     result.add_argument("--shakespeare", metavar="FILE", help="a copy of tiny Shakespeare, where there is no network")
     result.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
