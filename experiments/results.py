@@ -218,7 +218,7 @@ def table(path: Path) -> tuple[list[str], list[list[str]]]:
 def arguments() -> argparse.Namespace:
     result = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     result.add_argument("--reduced", action="store_true", help="a smaller map: an hour and more")
-    result.add_argument("--seeds", metavar="0:4", help="the first seeds of every study but the one that checks the centre")
+    result.add_argument("--seeds", metavar="0:4", help="the seeds to begin with, but where the centre is checked")
     result.add_argument("--only", nargs="+", choices=STUDIES, metavar="STUDY", help=f"of {', '.join(STUDIES)}")
     result.add_argument("--shakespeare", metavar="FILE", help="a copy of tiny Shakespeare, where there is no network")
     result.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
