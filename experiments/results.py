@@ -39,6 +39,7 @@ REDUCED = {"sweep.n_head": "1,4,16", "sweep.seed": "0:3", "train.max_iters": 800
 REDUCED |= {"train.eval_interval": 800, "train.checkpoint_interval": 400, "data.val_tokens": 50_000}
 SHORT = {"train.max_iters": 80, "train.warmup_iters": 4, "train.eval_interval": 80, "train.checkpoint_interval": 80}
 SETTLING = ["--settle", "0.01", "--max_seeds", "12"]
+LONG = {"train.max_iters": 2000, "train.warmup_iters": 100, "train.eval_interval": 2000}
 WIDENED = 3
 """By how many learning rates a grid is widened at most, at each end."""
 
@@ -65,6 +66,7 @@ STUDIES = {
     "layers-1": Study({"model.n_layer": 1}),
     "layers-4": Study({"model.n_layer": 4}, cheap=False),
     "short": Study({"train.max_iters": 200, "train.warmup_iters": 20}, reduced=REDUCED | SHORT),
+    "long": Study({"train.max_iters": 5000, "train.warmup_iters": 250}, cheap=False, reduced=REDUCED | LONG),
     "narrow-context-512": Study({"model.n_embd": 32, "model.block_size": 512, "train.batch_size": 2}, cheap=False),
     "python": Study(PYTHON),
     "tales": Study(TALES),
