@@ -14,6 +14,7 @@ Studies = Mapping[str, Mapping]
 NEAR = 0.1
 """Nats per token from the floor within which a run counts as having reached it."""
 CENTRE, CHECKED, LEARNED = "centre", "checked", "tales-learned"
+LENGTHS = ("short", CENTRE, "long")
 
 
 def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -133,6 +134,21 @@ def trends(verdicts: Mapping[str, Mapping]) -> str:
         f"For each doubling of H the loss changes by so many nats per token; by its 95 % interval {'; '.join(parts)}. "
         f"{differ}"
     )
+
+
+def by_length(studies: Studies) -> str:
+    """What a doubling of H does by the length of training, where nothing else is changed; whether the sign turns."""
+    verdicts = {name: verdict for name, verdict in verdicts_of(studies).items() if name in LENGTHS}
+    found = {studies[name]["settings"]["train.max_iters"]: verdict for name, verdict in verdicts.items()}
+    if len(found) < 2:
+        return ""
+    told = [
+        f"{with_ends(verdict['trend'])} after {iters:,} iterations, H = {verdict['lowest']} the lowest"
+        for iters, verdict in sorted(found.items())
+    ]
+    signs = {verdict["trend"]["estimate"] > 0 for verdict in found.values() if excludes_zero(verdict["trend"])}
+    turns = " The sign turns: what H does early in training is not what it does later." * (len(signs) > 1)
+    return f"With nothing but the length of training changed, a doubling of H does this: {'; '.join(told)}.{turns}"
 
 
 def kind(trend: Mapping, margin: float) -> str:

@@ -166,6 +166,7 @@ def write_page(page: Path, trained: list[str], report: Path, options: argparse.N
         "practice": findings.practice(studies),
         "settings": findings.settings({name: studies[name] for name in trained if name in studies}),
         "map": findings.markdown(*table(overview)) if overview.exists() else "",
+        "by length": findings.by_length(studies),
         "baselines": baselines(Experiment.open(folder(CENTRE, options))) if CENTRE in trained else "",
         "checked": findings.checked(studies),
         "relations": networks.relations(studies.get(LEARNED, {})),

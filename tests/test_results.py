@@ -130,6 +130,18 @@ def test_findings_say_what_the_reports_hold():
     assert "| centre | 1 | – | +0.0500 (+0.0400 … +0.0600), worse | – |" in table
 
 
+def test_a_sign_that_turns_with_the_length_of_training_is_said():
+    def after(iters, trend):
+        return study_of(trend, [pair(16, 1, 0.02, "open")], 1, [1], settings={"train.max_iters": iters})
+
+    studies = {"long": after(2000, row(-0.01, 0.005)), "centre": after(800, row(0.02, 0.01))}
+    said = findings.by_length(studies)
+    assert "+0.0200 (+0.0100 … +0.0300) after 800 iterations, H = 1 the lowest; −0.0100" in said
+    assert "The sign turns" in said
+    assert "turns" not in findings.by_length(studies | {"long": after(2000, row(-0.01, 0.02))})
+    assert findings.by_length({"centre": studies["centre"]}) == ""
+
+
 def test_gains_are_claimed_where_the_interval_leaves_0_out():
     def study(**trends):
         verdicts = {name: {"trend": trend} for name, trend in trends.items()}
