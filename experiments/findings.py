@@ -126,14 +126,20 @@ def trends(verdicts: Mapping[str, Mapping]) -> str:
         kinds.setdefault(kind(trend, margin), []).append(f"{name} ({signed(trend['estimate'])})")
     order = ("rises in", "falls in", f"changes by less than {margin:g} in", "could rise or fall in")
     parts = [f"it {way} {listed(kinds[way])}" for way in order if way in kinds]
-    above = {a: [b for b in found if apart(found[a], found[b])] for a in found}
-    told = [f"{a} above {listed(below)}" for a, below in above.items() if below]
-    differ = f"Intervals that do not overlap: {'; '.join(told)}." if told else ""
-    differ = differ or "All intervals overlap: that the setting matters is not shown."
     return (
-        f"For each doubling of H the loss changes by so many nats per token; by its 95 % interval {'; '.join(parts)}. "
-        f"{differ}"
+        f"For each doubling of H the loss changes by so many nats per token; by its 95 % interval {'; '.join(parts)}."
+        + (beside(found) if CENTRE in found else "")
     )
+
+
+def beside(trends: Mapping[str, Mapping]) -> str:
+    """The settings whose trend is sure to be another than the centre's."""
+    below = [name for name, trend in trends.items() if apart(trends[CENTRE], trend)]
+    above = [name for name, trend in trends.items() if apart(trend, trends[CENTRE])]
+    told = [f"below it, {listed(below)}"] * bool(below) + [f"above it, {listed(above)}"] * bool(above)
+    if not told:
+        return " All intervals overlap the centre's: that the setting matters is not shown."
+    return f" Intervals that do not overlap the centre's: {'; '.join(told)}."
 
 
 def by_length(studies: Studies) -> str:

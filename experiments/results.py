@@ -38,8 +38,8 @@ TALES = {"data.source": "tales", "data.path": "null", "data.tokenizer": "bpe", "
 REDUCED = {"sweep.n_head": "1,4,16", "sweep.seed": "0:3", "train.max_iters": 800, "train.warmup_iters": 40}
 REDUCED |= {"train.eval_interval": 800, "train.checkpoint_interval": 400, "data.val_tokens": 50_000}
 SHORT = {"train.max_iters": 80, "train.warmup_iters": 4, "train.eval_interval": 80, "train.checkpoint_interval": 80}
-SETTLING = ["--settle", "0.01", "--max_seeds", "12"]
 LONG = {"train.max_iters": 2000, "train.warmup_iters": 100, "train.eval_interval": 2000}
+SETTLING = ["--settle", "0.01", "--max_seeds", "12"]
 WIDENED = 3
 """By how many learning rates a grid is widened at most, at each end."""
 
@@ -121,14 +121,14 @@ def train(name: str, options: argparse.Namespace) -> None:
     changes = {"name": name} | changes | {"out_dir": folder(name, options)}
     argv = ["train.py", ROOT / study.config, *(f"--{key}={value}" for key, value in changes.items())]
     argv += ["--device", options.device]
-    grid: set[float] = set()
+    held = folder(name, options)
+    grid = {run.learning_rate for run in Experiment.open(held).runs} if (held / "environment.json").exists() else set()
     for settling in [[], SETTLING] if study.settled and not options.reduced else [[]]:
-        while True:
+        more = True
+        while more:
             values = ",".join(f"{rate:g}" for rate in sorted(grid))
             run(*argv, *[f"--sweep.learning_rate={values}"] * (len(grid) > 1), *settling)
-            rates, more = learning_rates(folder(name, options))
-            if grid == rates | more or len(rates) == 1:
-                break
+            rates, more = learning_rates(held)
             grid = rates | more
 
 

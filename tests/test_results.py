@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from analysis.report.words import signed
+from experiment.folder import Experiment
 from experiments import findings, networks, results
 from experiments.ngrams import ngram_loss
 from experiments.results import ROOT, Study
@@ -65,6 +66,11 @@ def test_every_number_of_the_page_is_a_reports(tmp_path, monkeypatch):
     assert "With seeds 2 and 3 in " in text
     assert (commit() or "unknown") in text  # none outside a checkout
     assert (tmp_path / "map.svg").exists()
+    monkeypatch.setattr(sys, "argv", [*argv[:4], "--only", "centre", "--seeds", "0:3", "--device", "cpu"])
+    results.main()
+    grown = Experiment.open(tmp_path / "out" / "centre").runs
+    assert len(grown) == 3 * 2 * len({run.learning_rate for run in grown})  # at the rates of the widened grid, too
+    assert all(run.finished for run in grown)
 
 
 def test_a_grid_is_widened_so_often_and_no_more(monkeypatch):
@@ -85,7 +91,7 @@ def test_the_readme_says_what_the_page_says():
     readme, page = ((ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "docs/results.md"))
     lines = [line.removeprefix(">").strip() for line in readme.splitlines() if line.startswith(">")]
     told = "\n".join(lines).split("\n\n")
-    assert len(told) == 2
+    assert len(told) == 3
     assert all(text.replace("\n", " ") in page for text in told)
 
 
@@ -118,7 +124,8 @@ def test_findings_say_what_the_reports_hold():
     assert "+0.0500 (+0.0400 … +0.0600) at H = 16, worse" in said
     assert (
         "it rises in centre (+0.0100); it changes by less than 0.01 in context-32 (+0.0010); "
-        "it could rise or fall in width-256 (−0.0200). Intervals that do not overlap: centre above context-32."
+        "it could rise or fall in width-256 (−0.0200). "
+        "Intervals that do not overlap the centre's: below it, context-32."
     ) in said
     assert "centre: 1 of 3 pairs, width-256: 1 of 1 pairs" in said
     assert "against +0.0100 (+0.0050 … +0.0150) at the centre: the same sign, 2 of the 2" in findings.checked(studies)
