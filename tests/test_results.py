@@ -67,7 +67,7 @@ def test_every_number_of_the_page_is_a_reports(tmp_path, monkeypatch):
     assert (commit() or "unknown") in text  # none outside a checkout
     assert (tmp_path / "map.svg").exists()
     monkeypatch.setattr(sys, "argv", [*argv[:4], "--only", "centre", "--seeds", "0:3", "--device", "cpu"])
-    results.main()
+    results.train("centre", results.arguments())
     grown = Experiment.open(tmp_path / "out" / "centre").runs
     assert len(grown) == 3 * 2 * len({run.learning_rate for run in grown})  # at the rates of the widened grid, too
     assert all(run.finished for run in grown)
