@@ -72,7 +72,7 @@ def build(config: str | Path | Mapping[str, Any], overrides: Mapping[str, Any]) 
         InputError: names the key, says what is wrong and what would do.
     """
     where, held = ("config", config) if isinstance(config, Mapping) else (str(config), read_yaml(config))
-    values = checked(flatten(held, where), where) | overrides
+    values = _as_sweep(checked(flatten(held, where), where), overrides)
     if values.get("model.init") is None:
         return from_values(values)
     from experiment.pretrained import apply_init, check_init, open_pretrained
@@ -81,6 +81,16 @@ def build(config: str | Path | Mapping[str, Any], overrides: Mapping[str, Any]) 
     result = from_values(apply_init(values, source))
     check_init(result.model, source)
     return result
+
+
+def _as_sweep(held: dict[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Values under overrides; one value for what `held` sweeps, such as train.learning_rate, is a sweep of that one."""
+    values = held | overrides
+    for key in ("model.n_head", "train.learning_rate", "train.weight_decay"):
+        axis = f"sweep.{key.partition('.')[2]}"
+        if key in overrides and held.get(axis) and axis not in overrides:
+            values[axis] = [values.pop(key)]
+    return values
 
 
 def read_yaml(path: str | Path) -> Any:

@@ -14,7 +14,7 @@ Studies = Mapping[str, Mapping]
 NEAR = 0.1
 """Nats per token from the floor within which a run counts as having reached it."""
 CENTRE, CHECKED, LEARNED = "centre", "checked", "tales-learned"
-LENGTHS = ("short", CENTRE, "long")
+LENGTHS = ("iterations-200", "iterations-800", CENTRE, "iterations-5000")
 
 
 def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

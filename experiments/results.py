@@ -5,8 +5,8 @@
 
 A study is a config and what is changed in it; each H is compared at its own best of three learning rates, and of more
 where the best one ends the grid, with seeds added until all pairs are settled to within 0.01 nats or there are twelve.
---reduced is a smaller map, an hour and more on two CPU cores: fewer head counts, seeds and steps, no seeds added, and
-the studies that are cheap. A command that was killed goes on where it stood. --page fills page.md beside this with all
+--reduced is a smaller map, about an hour on two CPU cores: fewer head counts and seeds, no seeds added, and the studies
+that are cheap, trained as long as in the whole one. A command that was killed goes on where it stood. --page fills page.md beside this with all
 that was trained in the folder; every number there is read from what compare.py wrote.
 """
 
@@ -35,10 +35,7 @@ PYTHON = {"data.source": "package", "data.path": "torch", "data.tokenizer": "bpe
 PYTHON |= {"data.val_tokens": 100_000}  # of two million: measuring all would take longer than training
 PYTHON |= {"sweep.learning_rate": "1e-3,2e-3,4e-3"}
 TALES = {"data.source": "tales", "data.path": "null", "data.tokenizer": "bpe", "data.vocab_size": 1024}
-REDUCED = {"sweep.n_head": "1,4,16", "sweep.seed": "0:3", "train.max_iters": 800, "train.warmup_iters": 40}
-REDUCED |= {"train.eval_interval": 800, "train.checkpoint_interval": 400, "data.val_tokens": 50_000}
-SHORT = {"train.max_iters": 80, "train.warmup_iters": 4, "train.eval_interval": 80, "train.checkpoint_interval": 80}
-LONG = {"train.max_iters": 2000, "train.warmup_iters": 100, "train.eval_interval": 2000}
+REDUCED = {"sweep.n_head": "1,4,16", "sweep.seed": "0:3", "data.val_tokens": 50_000}
 SETTLING = ["--settle", "0.01", "--max_seeds", "12"]
 WIDENED = 3
 """By how many learning rates a grid is widened at most, at each end."""
@@ -65,13 +62,15 @@ STUDIES = {
     "context-512": Study({"model.block_size": 512, "train.batch_size": 2}, cheap=False),
     "layers-1": Study({"model.n_layer": 1}),
     "layers-4": Study({"model.n_layer": 4}, cheap=False),
-    "short": Study({"train.max_iters": 200, "train.warmup_iters": 20}, reduced=REDUCED | SHORT),
-    "long": Study({"train.max_iters": 5000, "train.warmup_iters": 250}, cheap=False, reduced=REDUCED | LONG),
+    "iterations-200": Study({"train.max_iters": 200, "train.warmup_iters": 20}),
+    "iterations-800": Study({"train.max_iters": 800, "train.warmup_iters": 40}),
+    "iterations-5000": Study({"train.max_iters": 5000, "train.warmup_iters": 250}, cheap=False),
     "narrow-context-512": Study({"model.n_embd": 32, "model.block_size": 512, "train.batch_size": 2}, cheap=False),
-    "python": Study(PYTHON),
-    "tales": Study(TALES),
+    "python": Study(PYTHON, cheap=False),
+    "tales": Study(TALES, cheap=False),
     CHECKED: Study(
         {"sweep.seed": "20:28", "train.precision": "fp32", "model.attention": "eager"},
+        cheap=False,
         reduced=REDUCED | {"sweep.seed": "10:13", "sweep.n_head": "1,16"},
         settled=False,  # which would add the centre's own seeds
     ),
@@ -220,7 +219,7 @@ def table(path: Path) -> tuple[list[str], list[list[str]]]:
 
 def arguments() -> argparse.Namespace:
     result = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    result.add_argument("--reduced", action="store_true", help="a smaller map: an hour and more")
+    result.add_argument("--reduced", action="store_true", help="a smaller map: about an hour")
     result.add_argument("--seeds", metavar="0:4", help="the seeds to begin with, but where the centre is checked")
     result.add_argument("--only", nargs="+", choices=STUDIES, metavar="STUDY", help=f"of {', '.join(STUDIES)}")
     result.add_argument("--shakespeare", metavar="FILE", help="a copy of tiny Shakespeare, where there is no network")

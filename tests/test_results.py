@@ -141,11 +141,11 @@ def test_a_sign_that_turns_with_the_length_of_training_is_said():
     def after(iters, trend):
         return study_of(trend, [pair(16, 1, 0.02, "open")], 1, [1], settings={"train.max_iters": iters})
 
-    studies = {"long": after(2000, row(-0.01, 0.005)), "centre": after(800, row(0.02, 0.01))}
+    studies = {"centre": after(2000, row(-0.01, 0.005)), "iterations-800": after(800, row(0.02, 0.01))}
     said = findings.by_length(studies)
     assert "+0.0200 (+0.0100 … +0.0300) after 800 iterations, H = 1 the lowest; −0.0100" in said
     assert "The sign turns" in said
-    assert "turns" not in findings.by_length(studies | {"long": after(2000, row(-0.01, 0.02))})
+    assert "turns" not in findings.by_length(studies | {"centre": after(2000, row(-0.01, 0.02))})
     assert findings.by_length({"centre": studies["centre"]}) == ""
 
 

@@ -77,6 +77,16 @@ def test_a_wrong_value_is_named_with_its_mend(tmp_path, text, argv, named):
     assert message.count("\n") <= 1
 
 
+def test_one_value_for_what_the_config_sweeps_is_a_sweep_of_one(tmp_path):
+    swept = "sweep: {n_head: [1, 2], learning_rate: [1.0e-3, 2.0e-3]}"
+    config = read(tmp_path, swept, "--train.learning_rate", "5e-3", "--model.n_head", "4")
+    assert (config.sweep.learning_rate, config.sweep.n_head, config.model.n_head) == ([5e-3], [4], None)
+    config = read(tmp_path, swept, "--train.learning_rate", "5e-3", "--sweep.learning_rate", "1e-2,2e-2")
+    assert config.sweep.learning_rate == [1e-2, 2e-2]
+    config = read(tmp_path, "sweep: {n_head: [1, 2]}", "--train.learning_rate", "5e-3")
+    assert (config.sweep.learning_rate, config.train.learning_rate) == ([], 5e-3)
+
+
 def test_a_missing_config_is_an_error_that_names_it(tmp_path):
     with pytest.raises(InputError, match=r"nothing\.yaml: No such file"):
         parse([str(tmp_path / "nothing.yaml")], "train.py", "", "")
