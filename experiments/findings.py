@@ -157,6 +157,14 @@ def by_length(studies: Studies) -> str:
     return f"With nothing but the length of training changed, a doubling of H does this: {'; '.join(told)}.{turns}"
 
 
+def agreement(one: Mapping, other: Mapping) -> str:
+    """Of two trends, made twice: whether their signs agree, and whether a sure one contradicts the other."""
+    same = one["estimate"] * other["estimate"] > 0
+    if same or not (excludes_zero(one) and excludes_zero(other)):
+        return "the same sign" if same else "signs differ, not sure"
+    return "the opposite sign"
+
+
 def kind(trend: Mapping, margin: float) -> str:
     if excludes_zero(trend):
         return "rises in" if trend["estimate"] > 0 else "falls in"

@@ -1,20 +1,18 @@
-"""The results page, made again: train every study of the map, compare them, put the numbers on docs/results.md.
+"""The results page, made again: train every study of the map, compare it, put its numbers on a page.
 
     python -m experiments.results [--reduced] [--only centre tales] [--shakespeare FILE] [--device cpu] [--out DIR]
                                   [--page docs/results.md]
 
 A study is a config and what is changed in it; each H is compared at its own best of three learning rates, and of more
 where the best one ends the grid, with seeds added until all pairs are settled to within 0.01 nats or there are twelve.
---reduced is a smaller map, about an hour on two CPU cores: fewer head counts and seeds, no seeds added, and the studies
-that are cheap, trained as long as in the whole one. A command that was killed goes on where it stood. --page fills page.md beside this with all
-that was trained in the folder; every number there is read from what compare.py wrote.
+--reduced is a smaller map, about an hour on two CPU cores with AVX-512: fewer head counts and seeds, none added, and
+the studies that are cheap, trained as long as in the whole one. A command that was killed goes on where it stood. What
+compare.py wrote of a study is kept beside the page, which is made from all that is kept there; a page elsewhere than
+docs/ is compared with the published one, study by study.
 """
 
 import argparse
-import csv
-import json
 import math
-import re
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -22,12 +20,9 @@ from pathlib import Path
 
 from analysis.collect import collect
 from analysis.summary import summarize
-from data.dataset import prepare
 from experiment.folder import Experiment
-from experiments import findings, networks
 from experiments.findings import CENTRE, CHECKED, LEARNED
-from experiments.ngrams import ngram_loss
-from training.growth import seconds_of
+from experiments.page import again, keep, kept, write_page
 
 ROOT = Path(__file__).parent.parent
 CONFIG = "experiments/centre.yaml"
@@ -63,7 +58,7 @@ STUDIES = {
     "layers-1": Study({"model.n_layer": 1}),
     "layers-4": Study({"model.n_layer": 4}, cheap=False),
     "iterations-200": Study({"train.max_iters": 200, "train.warmup_iters": 20}),
-    "iterations-800": Study({"train.max_iters": 800, "train.warmup_iters": 40}),
+    "iterations-800": Study({"train.max_iters": 800, "train.warmup_iters": 40}, cheap=False),
     "iterations-5000": Study({"train.max_iters": 5000, "train.warmup_iters": 250}, cheap=False),
     "narrow-context-512": Study({"model.n_embd": 32, "model.block_size": 512, "train.batch_size": 2}, cheap=False),
     "python": Study(PYTHON, cheap=False),
@@ -77,7 +72,7 @@ STUDIES = {
     LEARNED: Study(
         {"sweep.learning_rate": "1e-3,3e-3,1e-2"},
         config="configs/tales.yaml",
-        reduced={"sweep.learning_rate": "3e-3"},
+        reduced={"sweep.learning_rate": "3e-3", "sweep.n_head": "1,4,16"},
         networks=True,
     ),
 }
@@ -87,22 +82,18 @@ centre checked with other seeds, in fp32, with unfused attention."""
 
 def main() -> None:
     options = arguments()
-    chosen = options.only or [name for name, study in STUDIES.items() if study.cheap or not options.reduced]
-    for name in chosen:
+    page, published = Path(options.page), ROOT / "docs" / "results.md"
+    for name in options.only or [name for name, study in STUDIES.items() if study.cheap or not options.reduced]:
         print(f"\n== {name}", flush=True)
         train(name, options)
-    trained = [name for name in STUDIES if (folder(name, options) / "environment.json").exists()]
-    for name in trained:
-        if STUDIES[name].networks:
-            run("compare.py", folder(name, options), "--device", options.device)
-    report = Path(options.out) / "map"
-    if CHECKED in trained:  # apart, as compare.py takes runs that differ in nothing but the seed as one study's
-        run("compare.py", folder(CHECKED, options), "--quick")
-    mapped = [folder(name, options) for name in trained if name != CHECKED]
-    if mapped:
-        run("compare.py", *mapped, "--quick", "--csv", "--out", report)
-    if options.page and mapped:
-        write_page(Path(options.page), trained, report, options)
+        quick = [] if STUDIES[name].networks else ["--quick"]
+        run("compare.py", folder(name, options), "--device", options.device, *quick)
+        keep(page, name, folder(name, options), "reduced" if options.reduced else "whole")
+        held = kept(page)
+        write_page(page, {name: held[name] for name in STUDIES if name in held})
+    print(f"\nWrote {page}")
+    if page.resolve() != published:
+        print(again(kept(page), kept(published)))
 
 
 def folder(name: str, options: argparse.Namespace) -> Path:
@@ -153,70 +144,6 @@ def run(program: str, *argv: object) -> None:
         sys.exit(done.returncode)
 
 
-def write_page(page: Path, trained: list[str], report: Path, options: argparse.Namespace) -> None:
-    """Put what is said of the map, of each study and of the machine between the markers of page.md."""
-    found = read(report)
-    studies = {study["name"]: study for study in found["studies"]}
-    for name in trained:
-        if STUDIES[name].networks or name == CHECKED:
-            (studies[name],) = read(folder(name, options))["studies"]
-    overview = report / "tables" / "overview.csv"  # of two studies or more
-    parts = {
-        "practice": findings.practice(studies),
-        "settings": findings.settings({name: studies[name] for name in trained if name in studies}),
-        "map": findings.markdown(*table(overview)) if overview.exists() else "",
-        "by length": findings.by_length(studies),
-        "baselines": baselines(Experiment.open(folder(CENTRE, options))) if CENTRE in trained else "",
-        "checked": findings.checked(studies),
-        "relations": networks.relations(studies.get(LEARNED, {})),
-        "one head": findings.one_head(studies),
-        "bottleneck": findings.bottleneck(studies),
-        "prunable": networks.prunable(studies.get(CENTRE, {})),
-        "studies": "\n".join(f"- **{study['name']}**: {' '.join(study['answer'])}" for study in found["studies"]),
-        "machine": machine([Experiment.open(folder(name, options)) for name in trained], options.reduced),
-    }
-    for name in (CENTRE, LEARNED):
-        parts[f"opening of {name}"] = "\n\n".join(studies[name]["opening"]) if name in studies else ""
-    text = (ROOT / "experiments" / "page.md").read_text(encoding="utf-8")
-    for name, part in parts.items():
-        text = text.replace(f"<!-- {name} -->", part or "Not trained.")
-    page.write_text(text, encoding="utf-8")
-    if overview.exists():
-        (page.parent / "map.svg").write_bytes((report / "figures" / "overview.svg").read_bytes())
-
-
-def baselines(centre: Experiment) -> str:
-    """What counting tokens reaches on the centre's validation text; trigrams where the vocabulary is small."""
-    data = prepare(centre.config.data, progress=False)
-    size = data.tokenizer.vocab_size
-    orders = {"bigram": 2, "trigram": 3} if size < 200 else {"bigram": 2}
-    found = {name: ngram_loss(data.train, data.val, size, order) for name, order in orders.items()}
-    return " and ".join(f"a {name} model reaches {loss:.4f}" for name, loss in found.items())
-
-
-def machine(experiments: list[Experiment], reduced: bool) -> str:
-    """On what, with which commits, in what time."""
-    starts = [start for one in experiments for start in one.environment["starts"] if start.get("added")]
-    devices = sorted({start["device"] for start in starts})
-    commits = list(dict.fromkeys(start["commit"] for start in starts if start.get("commit")))
-    hours = sum(seconds_of(one, start) or 0 for one in experiments for start in one.environment["starts"]) / 3600
-    return (
-        f"{' and '.join(devices)}, commit {', '.join(commits) or 'unknown'}, the {'reduced' if reduced else 'whole'} "
-        f"version: {hours:.1f} hours of training, by metrics.jsonl."
-    )
-
-
-def read(report: Path) -> dict:
-    return json.loads((report / "report.json").read_text(encoding="utf-8"))
-
-
-def table(path: Path) -> tuple[list[str], list[list[str]]]:
-    """Head and rows of a CSV of compare.py's."""
-    with open(path, encoding="utf-8", newline="") as file:
-        head, *rows = csv.reader(file)
-    return head, [[re.sub(r"(?<!\S)-(?=\d)", "−", cell) for cell in row] for row in rows]
-
-
 def arguments() -> argparse.Namespace:
     result = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     result.add_argument("--reduced", action="store_true", help="a smaller map: about an hour")
@@ -227,9 +154,10 @@ def arguments() -> argparse.Namespace:
     result.add_argument(
         "--out", metavar="DIR", help="the folder of all run folders (default: results, or results-reduced)"
     )
-    result.add_argument("--page", metavar="FILE", help="the page to write, such as docs/results.md")
+    result.add_argument("--page", metavar="FILE", help="the page to write or to add to (default: results.md in --out)")
     options = result.parse_args()
     options.out = options.out or "results" + "-reduced" * options.reduced
+    options.page = options.page or f"{options.out}/results.md"
     return options
 
 

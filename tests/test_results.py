@@ -1,6 +1,7 @@
 """The script that makes the results page: small studies in, a page of their numbers out."""
 
 import json
+import shutil
 import sys
 from collections import Counter
 from pathlib import Path
@@ -9,10 +10,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from analysis.report.overview import verdict_of
 from analysis.report.words import signed
 from experiment.folder import Experiment
 from experiments import findings, networks, results
 from experiments.ngrams import ngram_loss
+from experiments.page import kept
 from experiments.results import ROOT, Study
 from tests.torture.common import call
 from training.record import commit
@@ -37,40 +40,53 @@ def in_this_process(program, *argv):
     assert status == 0, err
 
 
-def test_every_number_of_the_page_is_a_reports(tmp_path, monkeypatch):
+def test_every_number_of_the_page_is_a_reports(tmp_path, monkeypatch, capsys):
     centre = Study(results.TALES | {"sweep.learning_rate": "1e-3,1e-2"}, reduced=SMALL, networks=True)
     short, learned = SMALL | {"train.max_iters": 2}, SMALL | {"sweep.learning_rate": "1e-3"}
-    studies = {"centre": centre, "short": Study(centre.changes, reduced=short)}
+    studies = {"centre": centre, "iterations-200": Study(centre.changes, reduced=short)}
     studies |= {"checked": Study(centre.changes, reduced=learned | {"sweep.seed": "2,3"})}
     studies |= {"tales-learned": Study(centre.changes, reduced=learned | {"train.max_iters": 3}, networks=True)}
     monkeypatch.setattr(results, "STUDIES", studies)
     monkeypatch.setattr(results, "run", in_this_process)
-    page = tmp_path / "results.md"
+    page = tmp_path / "docs" / "results.md"
     argv = ["results", "--reduced", "--out", str(tmp_path / "out"), "--page", str(page), "--device", "cpu"]
-    monkeypatch.setattr(sys, "argv", [*argv, "--only", "short"])
+    monkeypatch.setattr(sys, "argv", [*argv, "--only", "iterations-200"])
     results.main()
     assert "## The map" in (text := page.read_text())
     assert "Not trained." in text
+    shutil.rmtree(tmp_path / "out")  # as on another machine: what is kept beside the page is enough
     monkeypatch.setattr(sys, "argv", [*argv, "--only", "centre", "checked", "tales-learned"])
-    results.main()  # the page has what was trained before, too
+    results.main()
     rates, _ = results.learning_rates(tmp_path / "out" / "centre")
     assert {1e-3, 1e-2} < rates  # of two rates the best one ends the grid: it was widened
-    text, report = page.read_text(), json.loads((tmp_path / "out" / "map" / "report.json").read_text())
+    text = page.read_text()
     assert "<!--" not in text
     assert "Not trained." not in text
-    assert [row["label"] for row in report["overview"]["studies"]] == ["2", "3", "4"]  # in iterations alone they differ
-    for row in report["overview"]["studies"]:
-        assert f"| {row['label']} | {signed(row['trend']['estimate'])} |" in text
-    for study in report["studies"]:
+    held = kept(page)
+    assert set(held) == set(studies)
+    assert str(tmp_path) not in json.dumps(held)  # no path of the machine is kept
+    for name in ("centre", "tales-learned"):
+        (study,) = json.loads((tmp_path / "out" / name / "report.json").read_text())["studies"]
+        assert held[name]["study"]["answer"] == study["answer"]
+        trend = verdict_of(study)["trend"]
+        assert f"| {name} | {signed(trend['estimate'])} |" in text
         assert study["answer"][0] in text
     assert "With seeds 2 and 3 in " in text
     assert (commit() or "unknown") in text  # none outside a checkout
-    assert (tmp_path / "map.svg").exists()
+    assert (page.parent / "map.svg").exists()
     monkeypatch.setattr(sys, "argv", [*argv[:4], "--only", "centre", "--seeds", "0:3", "--device", "cpu"])
     results.train("centre", results.arguments())
     grown = Experiment.open(tmp_path / "out" / "centre").runs
     assert len(grown) == 3 * 2 * len({run.learning_rate for run in grown})  # at the rates of the widened grid, too
     assert all(run.finished for run in grown)
+    capsys.readouterr()
+    monkeypatch.setattr(results, "ROOT", tmp_path)  # whose docs/results.md is the published page
+    monkeypatch.setattr(sys, "argv", ["results", "--page", str(tmp_path / "mine.md"), "--out", str(tmp_path / "out")])
+    monkeypatch.setattr(results, "train", lambda name, options: None)
+    monkeypatch.setattr(results, "STUDIES", {"centre": Study()})  # which looks into no network
+    results.main()
+    assert "centre: " in (said := capsys.readouterr().out)
+    assert "published: the same sign" in said
 
 
 def test_a_grid_is_widened_so_often_and_no_more(monkeypatch):

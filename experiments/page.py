@@ -1,0 +1,127 @@
+"""The results page: what is kept of each study, in a JSON file beside the page, and the page made from all of these.
+
+So a page grows by the studies that are trained, on one machine or several, and anyone can look its numbers up.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from analysis.report import overview
+from analysis.report.figures import render
+from analysis.report.words import listed
+from data.dataset import prepare
+from experiment.folder import Experiment
+from experiments import findings, networks
+from experiments.findings import CENTRE, LEARNED, Studies
+from experiments.ngrams import ngram_loss
+from files import make_folder, write_bytes, write_text
+from training.growth import seconds_of
+
+TEMPLATE = Path(__file__).parent / "page.md"
+SECTIONS = ("relations", "ablation", "heads")
+"""Of report.json, what the page is made of beside losses."""
+
+
+def keep(page: Path, name: str, folder: Path, version: str) -> None:
+    """Keep a study for a page: its part of report.json without paths, and how it was made; version: of the map."""
+    (study,) = json.loads((folder / "report.json").read_text(encoding="utf-8"))["studies"]
+    study["settings"].pop("data.path", None)
+    study.pop("folders")
+    for run in study["runs"]:
+        run.pop("folder")
+    study["sections"] = {id: data for id, data in study["sections"].items() if id in SECTIONS}
+    made = {"version": version} | how(Experiment.open(folder))
+    more = {"baselines": baselines(Experiment.open(folder))} if name == CENTRE else {}
+    make_folder(folder_of(page), "--page")
+    write_text(folder_of(page) / f"{name}.json", json.dumps({"made": made, "study": study} | more) + "\n")
+
+
+def folder_of(page: Path) -> Path:
+    """Where the studies of docs/results.md are kept: docs/results/."""
+    return page.with_suffix("")
+
+
+def kept(page: Path) -> dict[str, dict]:
+    """By name, in no order: {made, study}, and the centre's baselines."""
+    files = sorted(folder_of(page).glob("*.json"))
+    return {file.stem: json.loads(file.read_text(encoding="utf-8")) for file in files}
+
+
+def how(experiment: Experiment) -> dict:
+    """On what, with which commits, in how many hours of training, by metrics.jsonl."""
+    starts = experiment.environment["starts"]
+    added = [start for start in starts if start.get("added")]
+    return {
+        "devices": sorted({start["device"] for start in added}),
+        "commits": list(dict.fromkeys(start["commit"] for start in added if start.get("commit"))),
+        "hours": sum(seconds_of(experiment, start) or 0 for start in starts) / 3600,
+    }
+
+
+def baselines(centre: Experiment) -> str:
+    """What counting tokens reaches on the centre's validation text; trigrams where the vocabulary is small."""
+    data = prepare(centre.config.data, progress=False)
+    size = data.tokenizer.vocab_size
+    orders = {"bigram": 2, "trigram": 3} if size < 200 else {"bigram": 2}
+    found = {name: ngram_loss(data.train, data.val, size, order) for name, order in orders.items()}
+    return " and ".join(f"a {name} model reaches {loss:.4f}" for name, loss in found.items())
+
+
+def write_page(page: Path, held: Mapping[str, Mapping]) -> None:
+    """Put what is said of the map, of each study and of the machines between the markers of page.md; draw the map."""
+    studies: Studies = {name: of["study"] for name, of in held.items()}
+    mapped = findings.verdicts_of(studies)
+    parts = {
+        "practice": findings.practice(studies),
+        "settings": findings.settings(studies),
+        "map": "",
+        "by length": findings.by_length(studies),
+        "baselines": held.get(CENTRE, {}).get("baselines", ""),
+        "checked": findings.checked(studies),
+        "relations": networks.relations(studies.get(LEARNED, {})),
+        "one head": findings.one_head(studies),
+        "bottleneck": findings.bottleneck(studies),
+        "prunable": networks.prunable(studies.get(CENTRE, {})),
+        "studies": "\n".join(f"- **{name}**: {' '.join(studies[name]['answer'])}" for name in mapped),
+        "machine": machines(held),
+    }
+    if mapped:
+        table, (picture,) = overview.table("study", mapped), overview.pictures("study", mapped)
+        parts["map"] = findings.markdown(table.head, table.rows)
+        write_bytes(page.parent / "map.svg", render(picture)["svg"])
+    for name in (CENTRE, LEARNED):
+        parts[f"opening of {name}"] = "\n\n".join(studies[name]["opening"]) if name in studies else ""
+    text = TEMPLATE.read_text(encoding="utf-8")
+    for name, part in parts.items():
+        text = text.replace(f"<!-- {name} -->", part or "Not trained.")
+    write_text(page, text)
+
+
+def machines(held: Mapping[str, Mapping]) -> str:
+    """On what each study was made, a line for those made alike."""
+    alike: dict[tuple, list[str]] = {}
+    for name, of in held.items():
+        made = of["made"]
+        alike.setdefault((made["version"], *made["devices"], ", ".join(made["commits"])), []).append(name)
+    lines = []
+    for (version, *devices, commits), names in alike.items():
+        hours = sum(held[name]["made"]["hours"] for name in names)
+        lines.append(
+            f"- {listed(names)}: the {version} version, {hours:.1f} hours of training on {' and '.join(devices)}, "
+            f"commit {commits or 'unknown'}"
+        )
+    return "\n".join(lines)
+
+
+def again(held: Mapping[str, Mapping], published: Mapping[str, Mapping]) -> str:
+    """Whether studies that were made again say of H what was published; a line each."""
+    mine, theirs = (
+        findings.verdicts_of({name: of["study"] for name, of in each.items()}) for each in (held, published)
+    )
+    lines = []
+    for name in mine.keys() & theirs.keys():
+        here, there = mine[name]["trend"], theirs[name]["trend"]
+        told = f"{findings.with_ends(here)} here, {findings.with_ends(there)} published"
+        lines.append(f"{name}: {told}: {findings.agreement(here, there)}")
+    return "\n".join(sorted(lines))
