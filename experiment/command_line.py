@@ -83,14 +83,14 @@ def build(config: str | Path | Mapping[str, Any], overrides: Mapping[str, Any]) 
     return result
 
 
-def _as_sweep(held: dict[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+def _as_sweep(held: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
     """Values under overrides; one value for what `held` sweeps, such as train.learning_rate, is a sweep of that one."""
-    values = held | overrides
+    given = dict(overrides)
     for key in ("model.n_head", "train.learning_rate", "train.weight_decay"):
         axis = f"sweep.{key.partition('.')[2]}"
-        if key in overrides and held.get(axis) and axis not in overrides:
-            values[axis] = [values.pop(key)]
-    return values
+        if given.get(key) is not None and held.get(axis) and axis not in given:
+            given[axis] = [given.pop(key)]
+    return dict(held) | given
 
 
 def read_yaml(path: str | Path) -> Any:

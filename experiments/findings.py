@@ -145,6 +145,9 @@ def beside(trends: Mapping[str, Mapping]) -> str:
 def by_length(studies: Studies) -> str:
     """What a doubling of H does by the length of training, where nothing else is changed; whether the sign turns."""
     verdicts = {name: verdict for name, verdict in verdicts_of(studies).items() if name in LENGTHS}
+    if CENTRE in verdicts:
+        alike = {name: but_length(studies[name]["settings"]) for name in verdicts}
+        verdicts = {name: verdict for name, verdict in verdicts.items() if alike[name] == alike[CENTRE]}
     found = {studies[name]["settings"]["train.max_iters"]: verdict for name, verdict in verdicts.items()}
     if len(found) < 2:
         return ""
@@ -157,12 +160,16 @@ def by_length(studies: Studies) -> str:
     return f"With nothing but the length of training changed, a doubling of H does this: {'; '.join(told)}.{turns}"
 
 
+def but_length(settings: Mapping) -> dict:
+    """Settings but those that say how long is trained; made on another machine or from other text, studies differ."""
+    return {key: value for key, value in settings.items() if key not in ("train.max_iters", "train.warmup_iters")}
+
+
 def agreement(one: Mapping, other: Mapping) -> str:
-    """Of two trends, made twice: whether their signs agree, and whether a sure one contradicts the other."""
-    same = one["estimate"] * other["estimate"] > 0
-    if same or not (excludes_zero(one) and excludes_zero(other)):
-        return "the same sign" if same else "signs differ, not sure"
-    return "the opposite sign"
+    """Whether two trends, of a study that was made twice, have the same sign; how sure that is."""
+    sure = excludes_zero(one) and excludes_zero(other)
+    signs = "the same sign" if one["estimate"] * other["estimate"] > 0 else "opposite signs"
+    return signs if sure else f"{signs}, not sure"
 
 
 def kind(trend: Mapping, margin: float) -> str:
@@ -212,14 +219,12 @@ def checked(studies: Studies) -> str:
     if len(both) < 2 or None in both:
         return ""
     first, second = (verdict["trend"] for verdict in both)
-    signs = "the same sign" if first["estimate"] * second["estimate"] > 0 else "opposite signs"
-    clear = sum(map(excludes_zero, (first, second)))
     few, many = heads_of(both[1])[0], heads_of(both[1])[-1]
     pairs = [with_ends(difference(verdict, many, few)) for verdict in both]
     return (
         f"With seeds {listed([str(seed) for seed in second['seeds']])} in {studies[CHECKED]['settings']['precision']}, "
         f"{with_ends(second)} nats per token for each doubling of H, against {with_ends(first)} at the centre: "
-        f"{signs}, {clear} of the 2 intervals without 0. H = {many} against H = {few}: {pairs[1]}, against {pairs[0]}."
+        f"{agreement(first, second)}. H = {many} against H = {few}: {pairs[1]}, against {pairs[0]}."
     )
 
 

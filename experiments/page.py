@@ -4,7 +4,7 @@ So a page grows by the studies that are trained, on one machine or several, and 
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from analysis.report import overview
@@ -13,10 +13,11 @@ from analysis.report.words import listed
 from data.dataset import prepare
 from experiment.folder import Experiment
 from experiments import findings, networks
-from experiments.findings import CENTRE, LEARNED, Studies
+from experiments.findings import CENTRE, CHECKED, LEARNED, Studies
 from experiments.ngrams import ngram_loss
 from files import make_folder, write_bytes, write_text
 from training.growth import seconds_of
+from training.record import commit
 
 TEMPLATE = Path(__file__).parent / "page.md"
 SECTIONS = ("relations", "ablation", "heads")
@@ -24,17 +25,22 @@ SECTIONS = ("relations", "ablation", "heads")
 
 
 def keep(page: Path, name: str, folder: Path, version: str) -> None:
-    """Keep a study for a page: its part of report.json without paths, and how it was made; version: of the map."""
-    (study,) = json.loads((folder / "report.json").read_text(encoding="utf-8"))["studies"]
-    study["settings"].pop("data.path", None)
+    """Keep a study for a page: what report.json holds of it, without paths, and how it was made.
+
+    version: of the map, "reduced" or "whole".
+    """
+    report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+    (study,), experiment = report["studies"], Experiment.open(folder)
     study.pop("folders")
     for run in study["runs"]:
         run.pop("folder")
+    study["notes"] = [note.replace(str(folder), name) for note in study["notes"]]
     study["sections"] = {id: data for id, data in study["sections"].items() if id in SECTIONS}
-    made = {"version": version} | how(Experiment.open(folder))
-    more = {"baselines": baselines(Experiment.open(folder))} if name == CENTRE else {}
+    held = {"format": report["format"], "made": {"version": version, "compared": commit()} | how(experiment)}
+    held |= {"baselines": baselines(experiment)} if name == CENTRE else {}
     make_folder(folder_of(page), "--page")
-    write_text(folder_of(page) / f"{name}.json", json.dumps({"made": made, "study": study} | more) + "\n")
+    text = json.dumps(held | {"study": study}, allow_nan=False)
+    write_text(folder_of(page) / f"{name}.json", text + "\n")  # in one line: indented it is three times as long
 
 
 def folder_of(page: Path) -> Path:
@@ -42,10 +48,10 @@ def folder_of(page: Path) -> Path:
     return page.with_suffix("")
 
 
-def kept(page: Path) -> dict[str, dict]:
-    """By name, in no order: {made, study}, and the centre's baselines."""
-    files = sorted(folder_of(page).glob("*.json"))
-    return {file.stem: json.loads(file.read_text(encoding="utf-8")) for file in files}
+def kept(page: Path, names: Iterable[str]) -> dict[str, dict]:
+    """{format, made, study} of those of the names that a page has, in their order; of the centre the baselines, too."""
+    files = {name: folder_of(page) / f"{name}.json" for name in names}
+    return {name: json.loads(file.read_text(encoding="utf-8")) for name, file in files.items() if file.exists()}
 
 
 def how(experiment: Experiment) -> dict:
@@ -53,7 +59,7 @@ def how(experiment: Experiment) -> dict:
     starts = experiment.environment["starts"]
     added = [start for start in starts if start.get("added")]
     return {
-        "devices": sorted({start["device"] for start in added}),
+        "devices": sorted({start.get("device", "an unknown device") for start in added}),
         "commits": list(dict.fromkeys(start["commit"] for start in added if start.get("commit"))),
         "hours": sum(seconds_of(experiment, start) or 0 for start in starts) / 3600,
     }
@@ -73,9 +79,9 @@ def write_page(page: Path, held: Mapping[str, Mapping]) -> None:
     studies: Studies = {name: of["study"] for name, of in held.items()}
     mapped = findings.verdicts_of(studies)
     parts = {
+        "map": "",
         "practice": findings.practice(studies),
         "settings": findings.settings(studies),
-        "map": "",
         "by length": findings.by_length(studies),
         "baselines": held.get(CENTRE, {}).get("baselines", ""),
         "checked": findings.checked(studies),
@@ -83,13 +89,18 @@ def write_page(page: Path, held: Mapping[str, Mapping]) -> None:
         "one head": findings.one_head(studies),
         "bottleneck": findings.bottleneck(studies),
         "prunable": networks.prunable(studies.get(CENTRE, {})),
-        "studies": "\n".join(f"- **{name}**: {' '.join(studies[name]['answer'])}" for name in mapped),
+        "studies": "\n".join(
+            f"- **{name}**: {' '.join(study['answer'])}" for name, study in studies.items() if name != CHECKED
+        ),
+        "kept": f"[{folder_of(page).name}/]({folder_of(page).name})",
         "machine": machines(held),
     }
     if mapped:
         table, (picture,) = overview.table("study", mapped), overview.pictures("study", mapped)
-        parts["map"] = findings.markdown(table.head, table.rows)
-        write_bytes(page.parent / "map.svg", render(picture)["svg"])
+        make_folder(folder_of(page), "--page")
+        write_bytes(folder_of(page) / "map.svg", render(picture)["svg"])
+        figure = f"![Effect of H by study, and the trends]({folder_of(page).name}/map.svg)\n\n{picture.caption}"
+        parts["map"] = f"{findings.markdown(table.head, table.rows)}\n\n{figure}"
     for name in (CENTRE, LEARNED):
         parts[f"opening of {name}"] = "\n\n".join(studies[name]["opening"]) if name in studies else ""
     text = TEMPLATE.read_text(encoding="utf-8")
@@ -120,8 +131,9 @@ def again(held: Mapping[str, Mapping], published: Mapping[str, Mapping]) -> str:
         findings.verdicts_of({name: of["study"] for name, of in each.items()}) for each in (held, published)
     )
     lines = []
-    for name in mine.keys() & theirs.keys():
-        here, there = mine[name]["trend"], theirs[name]["trend"]
-        told = f"{findings.with_ends(here)} here, {findings.with_ends(there)} published"
-        lines.append(f"{name}: {told}: {findings.agreement(here, there)}")
-    return "\n".join(sorted(lines))
+    for name in mine:
+        if name in theirs:
+            here, there = mine[name]["trend"], theirs[name]["trend"]
+            told = f"{findings.with_ends(here)} here, {findings.with_ends(there)} published"
+            lines.append(f"{name}: {told}: {findings.agreement(here, there)}")
+    return "\n".join(lines) or "None of these studies is published."

@@ -7,8 +7,8 @@ A study is a config and what is changed in it; each H is compared at its own bes
 where the best one ends the grid, with seeds added until all pairs are settled to within 0.01 nats or there are twelve.
 --reduced is a smaller map, about an hour on two CPU cores with AVX-512: fewer head counts and seeds, none added, and
 the studies that are cheap, trained as long as in the whole one. A command that was killed goes on where it stood. What
-compare.py wrote of a study is kept beside the page, which is made from all that is kept there; a page elsewhere than
-docs/ is compared with the published one, study by study.
+compare.py wrote of a study is kept beside the page, which is made from all that is kept there; a page other than
+docs/results.md is compared with the published one, study by study.
 """
 
 import argparse
@@ -83,17 +83,23 @@ centre checked with other seeds, in fp32, with unfused attention."""
 def main() -> None:
     options = arguments()
     page, published = Path(options.page), ROOT / "docs" / "results.md"
-    for name in options.only or [name for name, study in STUDIES.items() if study.cheap or not options.reduced]:
+    version = "reduced" if options.reduced else "whole"
+    chosen = [name for name, study in STUDIES.items() if study.cheap or not options.reduced]
+    chosen = chosen if options.only is None else options.only
+    for name, of in kept(page, chosen).items():
+        if options.reduced and of["made"]["version"] == "whole":
+            sys.exit(f"{page} has {name} of the whole version; leave --reduced out, or give another --page")
+    for name in chosen:
         print(f"\n== {name}", flush=True)
         train(name, options)
         quick = [] if STUDIES[name].networks else ["--quick"]
         run("compare.py", folder(name, options), "--device", options.device, *quick)
-        keep(page, name, folder(name, options), "reduced" if options.reduced else "whole")
-        held = kept(page)
-        write_page(page, {name: held[name] for name in STUDIES if name in held})
+        keep(page, name, folder(name, options), version)
+        write_page(page, kept(page, STUDIES))
+    write_page(page, kept(page, STUDIES))
     print(f"\nWrote {page}")
-    if page.resolve() != published:
-        print(again(kept(page), kept(published)))
+    if page.resolve() != published.resolve():
+        print(again(kept(page, STUDIES), kept(published, STUDIES)))
 
 
 def folder(name: str, options: argparse.Namespace) -> Path:
@@ -148,7 +154,8 @@ def arguments() -> argparse.Namespace:
     result = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     result.add_argument("--reduced", action="store_true", help="a smaller map: about an hour")
     result.add_argument("--seeds", metavar="0:4", help="the seeds to begin with, but where the centre is checked")
-    result.add_argument("--only", nargs="+", choices=STUDIES, metavar="STUDY", help=f"of {', '.join(STUDIES)}")
+    studies = f"of {', '.join(STUDIES)}; none: the page alone, from what is kept"
+    result.add_argument("--only", nargs="*", choices=STUDIES, metavar="STUDY", help=studies)
     result.add_argument("--shakespeare", metavar="FILE", help="a copy of tiny Shakespeare, where there is no network")
     result.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
     result.add_argument(
@@ -158,6 +165,8 @@ def arguments() -> argparse.Namespace:
     options = result.parse_args()
     options.out = options.out or "results" + "-reduced" * options.reduced
     options.page = options.page or f"{options.out}/results.md"
+    if Path(options.page).suffix != ".md":
+        result.error(f"--page {options.page}: name a file that ends in .md")
     return options
 
 

@@ -15,7 +15,7 @@ from analysis.report.words import signed
 from experiment.folder import Experiment
 from experiments import findings, networks, results
 from experiments.ngrams import ngram_loss
-from experiments.page import kept
+from experiments.page import keep, kept, machines
 from experiments.results import ROOT, Study
 from tests.torture.common import call
 from training.record import commit
@@ -62,8 +62,11 @@ def test_every_number_of_the_page_is_a_reports(tmp_path, monkeypatch, capsys):
     text = page.read_text()
     assert "<!--" not in text
     assert "Not trained." not in text
-    held = kept(page)
-    assert set(held) == set(studies)
+    held = kept(page, studies)
+    assert list(held) == list(studies)
+    monkeypatch.setattr(sys, "argv", [*argv, "--only"])
+    results.main()  # the page alone
+    assert page.read_text() == text
     assert str(tmp_path) not in json.dumps(held)  # no path of the machine is kept
     for name in ("centre", "tales-learned"):
         (study,) = json.loads((tmp_path / "out" / name / "report.json").read_text())["studies"]
@@ -73,7 +76,7 @@ def test_every_number_of_the_page_is_a_reports(tmp_path, monkeypatch, capsys):
         assert study["answer"][0] in text
     assert "With seeds 2 and 3 in " in text
     assert (commit() or "unknown") in text  # none outside a checkout
-    assert (page.parent / "map.svg").exists()
+    assert (page.parent / "results" / "map.svg").exists()
     monkeypatch.setattr(sys, "argv", [*argv[:4], "--only", "centre", "--seeds", "0:3", "--device", "cpu"])
     results.train("centre", results.arguments())
     grown = Experiment.open(tmp_path / "out" / "centre").runs
@@ -87,6 +90,57 @@ def test_every_number_of_the_page_is_a_reports(tmp_path, monkeypatch, capsys):
     results.main()
     assert "centre: " in (said := capsys.readouterr().out)
     assert "published: the same sign" in said
+    held = kept(page, ["centre"])["centre"]
+    held["made"]["version"] = "whole"
+    (tmp_path / "docs" / "results" / "centre.json").write_text(json.dumps(held))
+    monkeypatch.setattr(sys, "argv", argv)
+    with pytest.raises(SystemExit, match="centre of the whole version"):
+        results.main()
+
+
+def test_no_path_is_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr("experiments.page.Experiment.open", lambda path: SimpleNamespace(environment={"starts": []}))
+    study = {"name": "a", "settings": {"model.n_embd": 8}, "folders": ["/home/a"]}
+    study |= {"runs": [{"folder": "/home/a", "name": "h01"}], "sections": {"curves": 1, "heads": 2}}
+    study |= {"notes": [f"{tmp_path}/h01: left out, diverged"]}
+    (tmp_path / "report.json").write_text(json.dumps({"format": 3, "studies": [study]}))
+    keep(tmp_path / "page.md", "width-32", tmp_path, "reduced")
+    held = kept(tmp_path / "page.md", ["width-64", "width-32"])
+    assert list(held) == ["width-32"]
+    assert held["width-32"]["study"]["notes"] == ["width-32/h01: left out, diverged"]
+    assert held["width-32"]["study"]["sections"] == {"heads": 2}
+    assert not any(part in json.dumps(held) for part in ("/home", str(tmp_path)))
+
+
+def test_a_page_is_a_file_of_markdown(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["results", "--page", "docs"])
+    with pytest.raises(SystemExit):
+        results.arguments()
+    assert "--page docs: name a file that ends in .md" in capsys.readouterr().err
+
+
+def test_studies_made_alike_are_named_together():
+    def of(*devices, version="reduced", hours=0.5):
+        return {"made": {"version": version, "devices": devices, "commits": ["abc"], "hours": hours}}
+
+    said = machines({"centre": of("one"), "width-32": of("two"), "width-64": of("one")})
+    assert said.splitlines() == [
+        "- centre and width-64: the reduced version, 1.0 hours of training on one, commit abc",
+        "- width-32: the reduced version, 0.5 hours of training on two, commit abc",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "said"),
+    [
+        ((0.02, 0.01), (0.03, 0.01), "the same sign"),
+        ((0.02, 0.01), (0.03, 0.05), "the same sign, not sure"),
+        ((0.02, 0.01), (-0.03, 0.05), "opposite signs, not sure"),
+        ((0.02, 0.01), (-0.03, 0.01), "opposite signs"),
+    ],
+)
+def test_a_study_made_twice_agrees_or_does_not(one, other, said):
+    assert findings.agreement(row(*one), row(*other)) == said
 
 
 def test_a_grid_is_widened_so_often_and_no_more(monkeypatch):
@@ -144,7 +198,7 @@ def test_findings_say_what_the_reports_hold():
         "Intervals that do not overlap the centre's: below it, context-32."
     ) in said
     assert "centre: 1 of 3 pairs, width-256: 1 of 1 pairs" in said
-    assert "against +0.0100 (+0.0050 … +0.0150) at the centre: the same sign, 2 of the 2" in findings.checked(studies)
+    assert "against +0.0100 (+0.0050 … +0.0150) at the centre: the same sign. H = 16" in findings.checked(studies)
     table = findings.bottleneck(studies)
     assert "| centre | 128 | 128 | 16 | 8 | 0.062 | 128 | +0.0500 |" in table
     assert "by the intervals, more at D = 128; less at D = 256; it falls from D = 128 to D = 256." in table
@@ -154,8 +208,8 @@ def test_findings_say_what_the_reports_hold():
 
 
 def test_a_sign_that_turns_with_the_length_of_training_is_said():
-    def after(iters, trend):
-        return study_of(trend, [pair(16, 1, 0.02, "open")], 1, [1], settings={"train.max_iters": iters})
+    def after(iters, trend, **more):
+        return study_of(trend, [pair(16, 1, 0.02, "open")], 1, [1], settings={"train.max_iters": iters} | more)
 
     studies = {"centre": after(2000, row(-0.01, 0.005)), "iterations-800": after(800, row(0.02, 0.01))}
     said = findings.by_length(studies)
@@ -163,6 +217,8 @@ def test_a_sign_that_turns_with_the_length_of_training_is_said():
     assert "The sign turns" in said
     assert "turns" not in findings.by_length(studies | {"centre": after(2000, row(-0.01, 0.02))})
     assert findings.by_length({"centre": studies["centre"]}) == ""
+    other = after(800, row(0.02, 0.01), precision="fp32")  # more than the length differs
+    assert findings.by_length(studies | {"iterations-800": other}) == ""
 
 
 def test_gains_are_claimed_where_the_interval_leaves_0_out():

@@ -78,11 +78,15 @@ def test_a_wrong_value_is_named_with_its_mend(tmp_path, text, argv, named):
 
 
 def test_one_value_for_what_the_config_sweeps_is_a_sweep_of_one(tmp_path):
-    swept = "sweep: {n_head: [1, 2], learning_rate: [1.0e-3, 2.0e-3]}"
-    config = read(tmp_path, swept, "--train.learning_rate", "5e-3", "--model.n_head", "4")
-    assert (config.sweep.learning_rate, config.sweep.n_head, config.model.n_head) == ([5e-3], [4], None)
+    swept = "sweep: {n_head: [1, 2], learning_rate: [1.0e-3, 2.0e-3], weight_decay: [0.1, 0.2]}\n"
+    swept += "train: {learning_rate: 4.0e-3, weight_decay: 0.4}"  # as the config.yaml of a run folder has them, too
+    argv = ["--train.learning_rate", "5e-3", "--model.n_head", "4", "--train.weight_decay", "0.3"]
+    config = read(tmp_path, swept, *argv)
+    assert (config.sweep.learning_rate, config.sweep.weight_decay, config.sweep.n_head) == ([5e-3], [0.3], [4])
+    assert (config.train.learning_rate, config.train.weight_decay, config.model.n_head) == (4e-3, 0.4, None)
     config = read(tmp_path, swept, "--train.learning_rate", "5e-3", "--sweep.learning_rate", "1e-2,2e-2")
     assert config.sweep.learning_rate == [1e-2, 2e-2]
+    assert read(tmp_path, swept, "--model.n_head", "null").sweep.n_head == [1, 2]
     config = read(tmp_path, "sweep: {n_head: [1, 2]}", "--train.learning_rate", "5e-3")
     assert (config.sweep.learning_rate, config.train.learning_rate) == ([], 5e-3)
 
