@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 
-WHOLE = r"\b[DH] = \d+|[±≥] \d[\d.]*|\d[\d.]* %"
+WHOLE = r"\b[DH] = \d+|\bp (?:[=<≤]|&lt;) \d[\d.]*|[±≥] \d[\d.]*|\d[\d.]* %"
 """What no line end may part."""
 
 
