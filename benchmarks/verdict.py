@@ -128,7 +128,7 @@ def main() -> None:
         cost = [n and n * len(effects) * iterations * t / 3.6e6 for n, t in zip(counts, ms, strict=True)]
         ratio = f"{cost[0] / cost[1]:.1f}" if all(cost) else "–"
         for way, n, hours in zip(("nanoGPT, seeds of their own", "Headcount"), counts, cost, strict=True):
-            rows.append([question, way, n or f"over {MOST_SEEDS}", f"{hours:.2f}" if n else "–", ratio])
+            rows.append([question, way, str(n or f"over {MOST_SEEDS}"), f"{hours:.2f}" if n else "–", ratio])
     print(f"\nEffects {', '.join(f'{e:g}' for e in effects)}; {ms[0]:.1f} and {ms[1]:.1f} ms a run-iteration\n")
     print(table(["question", "way", "seeds", "hours", "times cheaper"], rows))
     if options.json:
