@@ -71,7 +71,7 @@ def baselines(centre: Experiment) -> str:
     size = data.tokenizer.vocab_size
     orders = {"bigram": 2, "trigram": 3} if size < 200 else {"bigram": 2}
     found = {name: ngram_loss(data.train, data.val, size, order) for name, order in orders.items()}
-    return " and ".join(f"a {name} model reaches {loss:.4f}" for name, loss in found.items())
+    return "; ".join(f"{name} model: {loss:.4f}" for name, loss in found.items()) + "."
 
 
 def write_page(page: Path, held: Mapping[str, Mapping]) -> None:
