@@ -61,7 +61,7 @@ class TrainConfig:
     """Batches whose gradients are averaged for one step."""
 
     learning_rate: Positive = 1e-3
-    """Learning rate after the warm-up."""
+    """Learning rate after the warm-up; on a command line also in place of a swept one."""
 
     min_lr: NotNegative | None = None
     """Learning rate at the end of the cosine decay; null: a tenth of the learning rate."""

@@ -145,9 +145,10 @@ def beside(trends: Mapping[str, Mapping]) -> str:
 def by_length(studies: Studies) -> str:
     """What a doubling of H does by the length of training, where nothing else is changed; whether the sign turns."""
     verdicts = {name: verdict for name, verdict in verdicts_of(studies).items() if name in LENGTHS}
-    if CENTRE in verdicts:
-        alike = {name: but_length(studies[name]["settings"]) for name in verdicts}
-        verdicts = {name: verdict for name, verdict in verdicts.items() if alike[name] == alike[CENTRE]}
+    if CENTRE not in verdicts:
+        return ""
+    alike = {name: but_length(studies[name]["settings"]) for name in verdicts}
+    verdicts = {name: verdict for name, verdict in verdicts.items() if alike[name] == alike[CENTRE]}
     found = {studies[name]["settings"]["train.max_iters"]: verdict for name, verdict in verdicts.items()}
     if len(found) < 2:
         return ""

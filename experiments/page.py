@@ -17,7 +17,6 @@ from experiments.findings import CENTRE, CHECKED, LEARNED, Studies
 from experiments.ngrams import ngram_loss
 from files import make_folder, write_bytes, write_text
 from training.growth import seconds_of
-from training.record import commit
 
 TEMPLATE = Path(__file__).parent / "page.md"
 SECTIONS = ("relations", "ablation", "heads")
@@ -36,7 +35,7 @@ def keep(page: Path, name: str, folder: Path, version: str) -> None:
         run.pop("folder")
     study["notes"] = [note.replace(str(folder), name) for note in study["notes"]]
     study["sections"] = {id: data for id, data in study["sections"].items() if id in SECTIONS}
-    held = {"format": report["format"], "made": {"version": version, "compared": commit()} | how(experiment)}
+    held = {"format": report["format"], "made": {"version": version} | how(experiment)}
     held |= {"baselines": baselines(experiment)} if name == CENTRE else {}
     make_folder(folder_of(page), "--page")
     text = json.dumps(held | {"study": study}, allow_nan=False)

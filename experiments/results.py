@@ -95,7 +95,6 @@ def main() -> None:
         quick = [] if STUDIES[name].networks else ["--quick"]
         run("compare.py", folder(name, options), "--device", options.device, *quick)
         keep(page, name, folder(name, options), version)
-        write_page(page, kept(page, STUDIES))
     write_page(page, kept(page, STUDIES))
     print(f"\nWrote {page}")
     if page.resolve() != published.resolve():

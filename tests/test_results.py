@@ -48,7 +48,7 @@ def test_every_number_of_the_page_is_a_reports(tmp_path, monkeypatch, capsys):
     studies |= {"tales-learned": Study(centre.changes, reduced=learned | {"train.max_iters": 3}, networks=True)}
     monkeypatch.setattr(results, "STUDIES", studies)
     monkeypatch.setattr(results, "run", in_this_process)
-    nothing = {"svg": b'<svg width="9pt" height="9pt" viewBox="0 0 9 9"></svg>', "png": b""}  # most of the time
+    nothing = {"svg": b'<svg width="9pt" height="9pt" viewBox="0 0 9 9"></svg>', "png": b""}  # as drawing takes long
     monkeypatch.setattr("analysis.report.page.render", lambda picture, title: nothing)
     page = tmp_path / "docs" / "results.md"
     argv = ["results", "--reduced", "--out", str(tmp_path / "out"), "--page", str(page), "--device", "cpu"]
