@@ -9,12 +9,14 @@ from itertools import combinations
 from analysis.report.loss import ends
 from analysis.report.overview import verdict_of
 from analysis.report.words import listed, number, plain, signed
+from analysis.sentences import rate_text
+from analysis.statistics import MOST_SEEDS
+from analysis.summary import told_of
 
 Studies = Mapping[str, Mapping]
 NEAR = 0.1
 """Nats per token from the floor within which a run counts as having reached it."""
 CENTRE, CHECKED, LEARNED = "centre", "checked", "tales-learned"
-LENGTHS = ("iterations-200", "iterations-800", CENTRE, "iterations-5000")
 
 
 def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -39,9 +41,11 @@ def difference(verdict: Mapping, one: int, other: int) -> dict:
     )
 
 
-def answer(verdict: Mapping, one: int, other: int) -> str:
-    """worse, better, the same to within the margin, or not settled."""
-    found = difference(verdict, one, other)["verdict"]
+def standing(verdict: Mapping, n_head: int) -> str:
+    """A head count against the one with the lowest loss: worse, the same to within the margin, or not settled."""
+    if n_head == verdict["lowest"]:
+        return "surely the lowest" if verdict["best"] == [n_head] else "the lowest"
+    found = difference(verdict, n_head, verdict["lowest"])["verdict"]
     return {"same": f"the same to within {verdict['margin']:g}", "open": "not settled"}.get(found, found)
 
 
@@ -52,10 +56,6 @@ def with_ends(row: Mapping) -> str:
 def verdicts_of(studies: Studies) -> dict[str, dict]:
     """The studies that are settings of the map, with what each says; the check of the centre is none."""
     return {name: found for name, study in studies.items() if name != CHECKED and (found := verdict_of(study))}
-
-
-def excludes_zero(row: Mapping) -> bool:
-    return row["low"] is not None and (row["low"] > 0 or row["high"] < 0)
 
 
 def apart(one: Mapping, other: Mapping) -> bool:
@@ -83,81 +83,111 @@ def settings(studies: Studies) -> str:
 def practice(studies: Studies) -> str:
     """What to choose, what H does where, which words gain from heads; and what was not settled."""
     verdicts = verdicts_of(studies)
-    told = [text for text in (choice(studies, verdicts), trends(verdicts), gains(studies.get(LEARNED, {}))) if text]
+    told = [text for text in (choice(studies, verdicts), trends(studies), gains(studies.get(LEARNED, {}))) if text]
     lines = [f"{place}. {text}" for place, text in enumerate(told, 1)]
-    open_ = {name: [p for p in verdict["pairs"] if p["verdict"] == "open"] for name, verdict in verdicts.items()}
-    rest = [f"{name}: {len(pairs)} of {len(verdicts[name]['pairs'])} pairs" for name, pairs in open_.items() if pairs]
+    open_ = {name: unsettled(verdict) for name, verdict in verdicts.items()}
+    rest = [f"{name}, {listed(pairs)}" for name, pairs in open_.items() if pairs]
     if rest:
-        lines += ["", f"Not settled to within {next(iter(verdicts.values()))['margin']:g} nats: {', '.join(rest)}."]
+        margin = next(iter(verdicts.values()))["margin"]
+        seeds = "the number of seeds that would settle a pair, were its difference as large as the one measured"
+        lines += ["", f"Not settled to within {margin:g} nats, in parentheses {seeds}: {'; '.join(rest)}."]
     return "\n".join(lines)
 
 
+def unsettled(verdict: Mapping) -> list[str]:
+    """The pairs that are neither different nor the same, and the seeds that each would need."""
+    left = [pair for pair in verdict["pairs"] if pair["verdict"] == "open"]
+    counts = [f"{n:,}" if (n := pair["seeds_needed"]) else f"over {MOST_SEEDS:,}" for pair in left]
+    return [f"H = {pair['reference']} and {pair['n_head']} ({n})" for pair, n in zip(left, counts, strict=True)]
+
+
 def choice(studies: Studies, verdicts: Mapping[str, Mapping]) -> str:
-    """The head counts that no study of the centre's width excludes as the best, and what others cost at the centre."""
+    """Which of the head counts that all settings of the centre's width have to take there; how each of them does."""
     if CENTRE not in verdicts:
         return ""
-    width = studies[CENTRE]["n_embd"]
-    same = [name for name in verdicts if studies[name]["n_embd"] == width]
-    shared = sorted(set.intersection(*(set(heads_of(verdicts[name])) for name in same)))
-    against = {h: [name for name in same if h not in verdicts[name]["best"]] for h in shared}
-    left = [str(h) for h in shared if not against[h]]
-    of = f"Of H = {listed([str(h) for h in shared])} in the {len(same)} settings with D = {width}"
-    never = [f"H = {listed(left)} {'is' if len(left) == 1 else 'are'} nowhere excluded as the best"] * bool(left)
-    out = [f"H = {h} is excluded in {listed(names)}" for h, names in against.items() if names]
-    lowest = verdicts[CENTRE]["lowest"]
-    costs = [
-        f"{with_ends(difference(verdicts[CENTRE], h, lowest))} at H = {h}, {answer(verdicts[CENTRE], h, lowest)}"
-        for h in heads_of(verdicts[CENTRE])
-        if h != lowest
-    ]
+    width, centre = studies[CENTRE]["n_embd"], verdicts[CENTRE]
+    same = {name: verdict for name, verdict in verdicts.items() if studies[name]["n_embd"] == width}
+    shared = sorted(set.intersection(*(set(heads_of(verdict)) for verdict in same.values())))
+    places: dict[int, dict[str, list[str]]] = {h: {} for h in shared}
+    for name, verdict in same.items():
+        for h in shared:
+            places[h].setdefault(standing(verdict, h), []).append(name)
+    lowest = {h: sum(h == verdict["lowest"] for verdict in same.values()) for h in shared}
+    take = min(shared, key=lambda h: (len(places[h].get("worse", [])), -lowest[h]))
+    told = [f"H = {h}: " + ", ".join(f"{what} in {listed(of)}" for what, of in places[h].items()) for h in shared]
+    against = [f"{with_ends(difference(centre, h, take))} at H = {h}" for h in heads_of(centre) if h != take]
     return (
-        f"{of}, {'; '.join(never + out)}. At the centre, against H = {lowest}, in nats per token: {'; '.join(costs)}."
+        f"At D = {width} take H = {take} (d_h = {width // take}). Each head count against the one with the lowest "
+        f"loss, by setting: {'; '.join(told)}. At the centre, against H = {take}, in nats per token: {listed(against)}."
     )
 
 
-def trends(verdicts: Mapping[str, Mapping]) -> str:
+def trends(studies: Studies) -> str:
     """What a doubling of H does, by setting; which settings differ in that."""
-    found = {name: verdict["trend"] for name, verdict in verdicts.items()}
-    if not found:
+    verdicts = verdicts_of(studies)
+    if not verdicts:
         return ""
     margin = next(iter(verdicts.values()))["margin"]
     kinds: dict[str, list[str]] = {}
-    for name, trend in found.items():
-        kinds.setdefault(kind(trend, margin), []).append(f"{name} ({signed(trend['estimate'])})")
-    order = ("rises in", "falls in", f"changes by less than {margin:g} in", "could rise or fall in")
-    parts = [f"it {way} {listed(kinds[way])}" for way in order if way in kinds]
+    for name, verdict in verdicts.items():
+        kinds.setdefault(kind(verdict), []).append(f"{name} ({signed(verdict['trend']['estimate'])})")
+    same = f"every two head counts are the same to within {margin:g} in"
+    order = {"rises": "it rises in", "falls": "it falls in", "same": same, "": "no trend is sure in"}
+    parts = [f"{words} {listed(kinds[which])}" for which, words in order.items() if which in kinds]
+    bends = [
+        f"{name} (near H = {number(verdict['curvature']['lowest_at'], 1)})"
+        for name, verdict in verdicts.items()
+        if (curvature := verdict["curvature"]) and curvature["sure"] and curvature["lowest_at"]
+    ]
+    between = f" The best H is one in between, by a parabola in log2 H, in {listed(bends)}." * bool(bends)
     return (
-        f"For each doubling of H the loss changes by so many nats per token; by its 95 % interval {'; '.join(parts)}."
-        + (beside(found) if CENTRE in found else "")
+        "For each doubling of H the loss changes by so many nats per token (the trend; sure where the 95 % interval "
+        f"leaves 0 out): {'; '.join(parts)}.{between}{beside(studies, verdicts)}"
     )
 
 
-def beside(trends: Mapping[str, Mapping]) -> str:
-    """The settings whose trend is sure to be another than the centre's."""
-    below = [name for name, trend in trends.items() if apart(trends[CENTRE], trend)]
-    above = [name for name, trend in trends.items() if apart(trend, trends[CENTRE])]
+def kind(verdict: Mapping) -> str:
+    """rises or falls where the trend is sure, same where every pair is the same to within the margin, else nothing."""
+    trend = verdict["trend"]
+    if trend["sure"]:
+        return "rises" if trend["estimate"] > 0 else "falls"
+    return "same" if all(pair["verdict"] == "same" for pair in verdict["pairs"]) else ""
+
+
+def beside(studies: Studies, verdicts: Mapping[str, Mapping]) -> str:
+    """The settings whose trend is sure to be another than the centre's, of those with its unit: its tokens."""
+    of = {name: [studies[name]["settings"][f"data.{key}"] for key in ("source", "tokenizer")] for name in verdicts}
+    found = {name: verdicts[name]["trend"] for name in verdicts if CENTRE in of and of[name] == of[CENTRE]}
+    others = {name: trend for name, trend in found.items() if name != CENTRE and trend["low"] is not None}
+    if not others or found[CENTRE]["low"] is None:
+        return ""
+    below = [name for name, trend in others.items() if apart(found[CENTRE], trend)]
+    above = [name for name, trend in others.items() if apart(trend, found[CENTRE])]
     told = [f"below it, {listed(below)}"] * bool(below) + [f"above it, {listed(above)}"] * bool(above)
     if not told:
-        return " All intervals overlap the centre's: that the setting matters is not shown."
-    return f" Intervals that do not overlap the centre's: {'; '.join(told)}."
+        return " On the same text all intervals overlap the centre's: that the setting matters is not shown."
+    return f" On the same text these intervals do not overlap the centre's: {'; '.join(told)}."
 
 
 def by_length(studies: Studies) -> str:
     """What a doubling of H does by the length of training, where nothing else is changed; whether the sign turns."""
-    verdicts = {name: verdict for name, verdict in verdicts_of(studies).items() if name in LENGTHS}
+    verdicts = verdicts_of(studies)
     if CENTRE not in verdicts:
         return ""
     alike = {name: but_length(studies[name]["settings"]) for name in verdicts}
-    verdicts = {name: verdict for name, verdict in verdicts.items() if alike[name] == alike[CENTRE]}
-    found = {studies[name]["settings"]["train.max_iters"]: verdict for name, verdict in verdicts.items()}
+    found = {
+        studies[name]["settings"]["train.max_iters"]: verdict
+        for name, verdict in verdicts.items()
+        if alike[name] == alike[CENTRE]
+    }
     if len(found) < 2:
         return ""
     told = [
         f"{with_ends(verdict['trend'])} after {iters:,} iterations, H = {verdict['lowest']} the lowest"
         for iters, verdict in sorted(found.items())
     ]
-    signs = {verdict["trend"]["estimate"] > 0 for verdict in found.values() if excludes_zero(verdict["trend"])}
-    turns = " The sign turns: what H does early in training is not what it does later." * (len(signs) > 1)
+    signs = {verdict["trend"]["estimate"] > 0 for verdict in found.values() if verdict["trend"]["sure"]}
+    turns = " The sign turns: a short training says another thing of H than a long one." * (len(signs) > 1)
     return f"With nothing but the length of training changed, a doubling of H does this: {'; '.join(told)}.{turns}"
 
 
@@ -168,34 +198,28 @@ def but_length(settings: Mapping) -> dict:
 
 def agreement(one: Mapping, other: Mapping) -> str:
     """Whether two trends, of a study that was made twice, have the same sign; how sure that is."""
-    sure = excludes_zero(one) and excludes_zero(other)
+    sure = one["sure"] and other["sure"]
     signs = "the same sign" if one["estimate"] * other["estimate"] > 0 else "opposite signs"
     return signs if sure else f"{signs}, not sure"
-
-
-def kind(trend: Mapping, margin: float) -> str:
-    if excludes_zero(trend):
-        return "rises in" if trend["estimate"] > 0 else "falls in"
-    flat = trend["low"] is not None and max(-trend["low"], trend["high"]) < margin
-    return f"changes by less than {margin:g} in" if flat else "could rise or fall in"
 
 
 def gains(study: Mapping) -> str:
     """The relations whose loss changes with H by their intervals."""
     section = study.get("sections", {}).get("relations")
     found = {name: row["trend"] for name, row in (section or {}).get("verdicts", {}).items() if row["trend"]}
-    found = {name: trend for name, trend in found.items() if trend["estimate"] is not None}
+    found = {name: trend for name, trend in found.items() if trend["low"] is not None}
     if not found:
         return ""
-    of = f"({LEARNED}, nats per token of the tagged words for each doubling of H)"
-    clear = {name: trend for name, trend in found.items() if excludes_zero(trend)}
+    of = f"({LEARNED}{at_rate(study)}, nats per token of the tagged words for each doubling of H)"
+    clear = {name: trend for name, trend in found.items() if trend["sure"]}
     if clear:
         told = [
-            f"{plain(name)} words {'need more heads' if trend['estimate'] < 0 else 'want fewer heads'}, "
-            f"{with_ends(trend)}"
+            f"{'falls' if trend['estimate'] < 0 else 'rises'} for {plain(name)} words, {with_ends(trend)}"
             for name, trend in clear.items()
         ]
-        return f"Where a text has the four relations {of}: {'; '.join(told)}; the other intervals hold 0."
+        rest = [plain(name) for name in found if name not in clear]
+        unsure = f"; not sure for {listed(rest)} ones" * bool(rest)
+        return f"Where a text has the four relations {of}, the loss {'; '.join(told)}{unsure}."
     largest = max(found, key=lambda name: abs(found[name]["estimate"]))
     heads = listed(sorted(section.get("loss", {}).get(largest, {}), key=int))
     runs = f"; runs near its floor: {listed(near)}, at H = {heads}" if (near := near_floor(section, largest)) else ""
@@ -203,6 +227,12 @@ def gains(study: Mapping) -> str:
         f"Which of the four relations needs more heads is not settled {of}: every interval holds 0; the largest is "
         f"{plain(largest)}, {with_ends(found[largest])}{runs}."
     )
+
+
+def at_rate(study: Mapping) -> str:
+    """The learning rate that all but losses is told of, where several were trained."""
+    groups = study["groups"]
+    return f", at learning rate {rate_text(told_of(groups)['learning_rate'])} for every H" if len(groups) > 1 else ""
 
 
 def near_floor(section: Mapping, relation: str) -> list[str]:
@@ -220,29 +250,31 @@ def checked(studies: Studies) -> str:
     if len(both) < 2 or None in both:
         return ""
     first, second = (verdict["trend"] for verdict in both)
-    few, many = heads_of(both[1])[0], heads_of(both[1])[-1]
-    pairs = [with_ends(difference(verdict, many, few)) for verdict in both]
+    shared = sorted(set.intersection(*(set(heads_of(verdict)) for verdict in both)))
+    pairs = [with_ends(difference(verdict, shared[-1], shared[0])) for verdict in both] if len(shared) > 1 else []
+    same = f" H = {shared[-1]} against H = {shared[0]}: {pairs[1]}, against {pairs[0]}." if pairs else ""
     return (
         f"With seeds {listed([str(seed) for seed in second['seeds']])} in {studies[CHECKED]['settings']['precision']}, "
         f"{with_ends(second)} nats per token for each doubling of H, against {with_ends(first)} at the centre: "
-        f"{agreement(first, second)}. H = {many} against H = {few}: {pairs[1]}, against {pairs[0]}."
+        f"{agreement(first, second)}.{same}"
     )
 
 
 def one_head(studies: Studies) -> str:
-    """One head, and the most heads, against the head count with the lowest loss; and against eight, where trained."""
+    """The fewest heads, and the most, against the head count with the lowest loss; one against eight, where trained."""
     verdicts = verdicts_of(studies)
     if not verdicts:
         return ""
-    rows, said = [], {"One head": {}, "The most heads": {}}
+    rows, said = [], {"The fewest heads": {}, "The most": {}}
     for name, verdict in verdicts.items():
         heads, lowest = heads_of(verdict), verdict["lowest"]
         row = [name, str(lowest)]
         for who, h in zip(said, (heads[0], heads[-1]), strict=True):
-            found = "the best" if h == lowest else answer(verdict, h, lowest)
+            found = standing(verdict, h)
             said[who].setdefault(found, []).append(name)
-            row.append("–" if h == lowest else f"{with_ends(difference(verdict, h, lowest))}, {found}")
-        eight = 8 in heads and heads[0] == 1
+            told = "" if h == lowest else f"{with_ends(difference(verdict, h, lowest))}, "
+            row.append(f"H = {h}: {told}{found}")
+        eight = {1, 8} <= set(heads)
         rows.append([*row, with_ends(difference(verdict, 1, 8)) if eight else "–"])
     told = [
         f"{who}, against the H with the lowest loss: "
@@ -263,7 +295,7 @@ def bottleneck(studies: Studies) -> str:
             continue
         few, many = heads_of(verdict)[0], heads_of(verdict)[-1]
         pair, width, length = difference(verdict, many, few), study["n_embd"], study["block_size"]
-        if length == studies.get(CENTRE, study)["block_size"]:
+        if CENTRE in studies and length == studies[CENTRE]["block_size"]:
             costs[f"D = {width}"] = pair
         row = [name, str(width), str(length), str(many), str(width // many), number(width / many / length, 3)]
         rows.append([*row, str(width // few), signed(pair["estimate"]), ends(pair), str(verdict["lowest"])])
@@ -282,7 +314,7 @@ def with_width(costs: Mapping[str, Mapping]) -> str:
     differ = " and ".join(told) or "all intervals overlap, so that a wider D takes it away is not shown"
     kinds: dict[str, list[str]] = {}
     for name, cost in costs.items():
-        clear = "nothing that is sure" if not excludes_zero(cost) else "more" if cost["estimate"] > 0 else "less"
+        clear = "nothing that is sure" if not cost["sure"] else "more" if cost["estimate"] > 0 else "less"
         kinds.setdefault(clear, []).append(name)
     parts = [f"{what} at {listed(kinds[what])}" for what in ("more", "less", "nothing that is sure") if what in kinds]
     return f"At the centre's T the most heads cost, by the intervals, {'; '.join(parts)}; {differ}."

@@ -3,19 +3,19 @@
 Each function takes a study as report.json holds it and returns Markdown; nothing where the study lacks it.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from analysis.report.heads import similarity
 from analysis.report.words import number, plain, plus_minus, signed
 from analysis.summary import told_of
-from experiments.findings import markdown, near_floor, with_ends
+from experiments.findings import at_rate, markdown, near_floor, with_ends
 
 RISES = (0.01, 0.1)
 """Nats per token by which the loss may rise while heads are pruned."""
-LEARNED = 0.9
-"""The part of the way from the loss before training to the floor after which a relation is called learned."""
+WAY = 0.9
+"""The part of the way from the loss before training to the floor of which it is told when it was behind a run."""
 
 
 def prunable(study: Mapping) -> str:
@@ -24,7 +24,7 @@ def prunable(study: Mapping) -> str:
     if not {"ablation", "heads"} <= set(sections):
         return ""
     by_head: dict[int, list[str]] = {}
-    for name in sections["ablation"]:
+    for name in sections["ablation"].keys() & sections["heads"].keys():
         by_head.setdefault(int(name.removeprefix("H").split("-")[0]), []).append(name)
     rows = []
     for h, names in sorted(by_head.items()):
@@ -36,11 +36,11 @@ def prunable(study: Mapping) -> str:
         alone = [[value for layer in curve["alone"] for value in layer] for curve in curves]
         row.append(signed(float(np.mean([np.median(values) for values in alone]))))
         row.append(signed(float(np.mean([max(values) for values in alone]))))
-        alike = [np.mean([likeness(layer) for layer in sections["heads"][name]["similarity"]]) for name in names]
-        rows.append([*row, "–" if h == 1 else over_seeds(alike, 2)])
+        alike = [similarity({0: sections["heads"][name]}) for name in names] if h > 1 else []
+        rows.append([*row, over_seeds(alike, 2) if alike else "–"])
     head = ["H", "heads in all", *(f"pruned for {most:g} nats" for most in RISES)]
     head += ["loss increase without one head: median", "the most", "similarity of two heads of a layer"]
-    return markdown(head, rows)
+    return f"The order of heads is that of their importance alone{at_rate(study)}:\n\n{markdown(head, rows)}"
 
 
 def over_seeds(values: Sequence[float], digits: int) -> str:
@@ -61,14 +61,8 @@ def within(curve: Mapping, most: float) -> int:
     return pruned
 
 
-def likeness(matrix: Sequence[Sequence[float]]) -> float:
-    """Mean of a layer's similarities of two different heads."""
-    values = np.array(matrix)
-    return float(values[~np.eye(len(values), dtype=bool)].mean()) if len(values) > 1 else math.nan
-
-
 def relations(study: Mapping) -> str:
-    """By relation: loss and forced-choice accuracy of each H, the trend, and when in training it is learned."""
+    """By relation: loss and forced-choice accuracy of each H, the trend, and how early most of it is learned."""
     found = study.get("sections", {}).get("relations")
     if not found:
         return ""
@@ -80,21 +74,22 @@ def relations(study: Mapping) -> str:
         row += [f"{number(np.mean(of), 3)} ({number(min(of), 2)} … {number(max(of), 2)})" for of in of_head]
         row.append(number(found["floor"][name], 3) if found.get("floor") else "–")
         row.append(" / ".join(near_floor(found, name)) or "–")
-        trend = found["verdicts"][name]["trend"] if name in found["verdicts"] else None
+        trend = found.get("verdicts", {}).get(name, {}).get("trend")
         row.append(with_ends(trend) if trend and trend["estimate"] is not None else "–")
-        choices = found.get("choice", {}).get(name)
-        row.append(" / ".join(number(np.mean(list(choices[str(h)].values())), 2) for h in heads) if choices else "–")
-        rows.append([*row, " / ".join(learned(study, name, h, found["floor"]) for h in heads)])
+        choices = found.get("choice", {}).get(name, {})
+        means = [np.mean(list(choices[str(h)].values())) if str(h) in choices else None for h in heads]
+        row.append(" / ".join(number(mean, 2) for mean in means) if choices else "–")
+        rows.append([*row, " / ".join(reached(study, name, h, found["floor"]) for h in heads)])
     of = " / ".join(map(str, heads))
     head = ["relation", *(f"loss, H = {h} (seeds' range)" for h in heads), "floor", f"runs near the floor, H = {of}"]
     head.append("for each doubling of H (95 % CI)")
-    return markdown([*head, f"forced-choice accuracy, H = {of}", f"learned by iteration, H = {of}"], rows)
+    return markdown([*head, f"forced-choice accuracy, H = {of}", f"most of the way by iteration, H = {of}"], rows)
 
 
-def learned(study: Mapping, relation: str, n_head: int, floor: Mapping | None) -> str:
-    """The first measured iteration whose mean loss over seeds is LEARNED of the way from the loss before to the floor.
+def reached(study: Mapping, relation: str, n_head: int, floor: Mapping | None) -> str:
+    """The first measured iterations at which runs were WAY of the way from the loss before training to the floor.
 
-    At the learning rate that all else about relations is told of.
+    The earliest and the latest run of a head count, at the learning rate that all else about relations is told of.
     """
     best = told_of(study["groups"])
     runs = [run for run in study["runs"] if run["n_head"] == n_head and not run["left_out"]]
@@ -102,7 +97,10 @@ def learned(study: Mapping, relation: str, n_head: int, floor: Mapping | None) -
     curves = [run["val_loss_by_relation"].get(relation) for run in runs]
     if not floor or not runs or not all(curves):
         return "–"
-    length = min(map(len, curves))
-    mean = np.mean([curve[:length] for curve in curves], axis=0)
-    below = np.flatnonzero(mean <= mean[0] + LEARNED * (floor[relation] - mean[0]))
-    return str(runs[0]["iters"][below[0]]) if len(below) else "not"
+    first = []
+    for run, curve in zip(runs, curves, strict=True):
+        below = np.flatnonzero(np.array(curve) <= curve[0] + WAY * (floor[relation] - curve[0]))
+        if not len(below):
+            return "not all"
+        first.append(run["iters"][below[0]])
+    return f"{min(first)}" if min(first) == max(first) else f"{min(first)}–{max(first)}"

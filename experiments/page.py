@@ -21,6 +21,7 @@ from training.growth import seconds_of
 TEMPLATE = Path(__file__).parent / "page.md"
 SECTIONS = ("relations", "ablation", "heads")
 """Of report.json, what the page is made of beside losses."""
+NOTHING = "Nothing can be said: studies that it takes are not kept here, or were trained with other settings."
 
 
 def keep(page: Path, name: str, folder: Path, version: str) -> None:
@@ -94,9 +95,9 @@ def write_page(page: Path, held: Mapping[str, Mapping]) -> None:
         "kept": f"[{folder_of(page).name}/]({folder_of(page).name})",
         "machine": machines(held),
     }
+    make_folder(folder_of(page), "--page")
     if mapped:
         table, (picture,) = overview.table("study", mapped), overview.pictures("study", mapped)
-        make_folder(folder_of(page), "--page")
         write_bytes(folder_of(page) / "map.svg", render(picture)["svg"])
         figure = f"![Effect of H by study, and the trends]({folder_of(page).name}/map.svg)\n\n{picture.caption}"
         parts["map"] = f"{findings.markdown(table.head, table.rows)}\n\n{figure}"
@@ -104,7 +105,7 @@ def write_page(page: Path, held: Mapping[str, Mapping]) -> None:
         parts[f"opening of {name}"] = "\n\n".join(studies[name]["opening"]) if name in studies else ""
     text = TEMPLATE.read_text(encoding="utf-8")
     for name, part in parts.items():
-        text = text.replace(f"<!-- {name} -->", part or "Not trained.")
+        text = text.replace(f"<!-- {name} -->", part or NOTHING)
     write_text(page, text)
 
 

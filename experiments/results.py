@@ -31,7 +31,6 @@ PYTHON |= {"data.val_tokens": 100_000}  # of two million: measuring all would ta
 PYTHON |= {"sweep.learning_rate": "1e-3,2e-3,4e-3"}
 TALES = {"data.source": "tales", "data.path": "null", "data.tokenizer": "bpe", "data.vocab_size": 1024}
 REDUCED = {"sweep.n_head": "1,4,16", "sweep.seed": "0:3", "data.val_tokens": 50_000}
-SETTLING = ["--settle", "0.01", "--max_seeds", "12"]
 WIDENED = 3
 """By how many learning rates a grid is widened at most, at each end."""
 
@@ -95,7 +94,9 @@ def main() -> None:
         quick = [] if STUDIES[name].networks else ["--quick"]
         run("compare.py", folder(name, options), "--device", options.device, *quick)
         keep(page, name, folder(name, options), version)
-    write_page(page, kept(page, STUDIES))
+        write_page(page, kept(page, STUDIES))
+    if not chosen:
+        write_page(page, kept(page, STUDIES))
     print(f"\nWrote {page}")
     if page.resolve() != published.resolve():
         print(again(kept(page, STUDIES), kept(published, STUDIES)))
@@ -117,14 +118,16 @@ def train(name: str, options: argparse.Namespace) -> None:
     argv = ["train.py", ROOT / study.config, *(f"--{key}={value}" for key, value in changes.items())]
     argv += ["--device", options.device]
     held = folder(name, options)
-    grid = {run.learning_rate for run in Experiment.open(held).runs} if (held / "environment.json").exists() else set()
-    for settling in [[], SETTLING] if study.settled and not options.reduced else [[]]:
+    rates = {run.learning_rate for run in Experiment.open(held).runs} if (held / "environment.json").exists() else set()
+    seeds: set[int] = set()
+    for settling in [False, True] if study.settled and not options.reduced else [False]:
         more = True
         while more:
-            values = ",".join(f"{rate:g}" for rate in sorted(grid))
-            run(*argv, *[f"--sweep.learning_rate={values}"] * (len(grid) > 1), *settling)
+            axes = {"learning_rate": rates, "seed": seeds}
+            given = [f"--sweep.{key}={','.join(f'{v:g}' for v in sorted(of))}" for key, of in axes.items() if of]
+            run(*argv, *given, *(["--settle", 0.01, "--max_seeds", max(12, len(seeds))] if settling else []))
             rates, more = learning_rates(held)
-            grid = rates | more
+            rates, seeds = rates | more, {run.seed for run in Experiment.open(held).runs}
 
 
 def learning_rates(experiment: Path) -> tuple[set[float], set[float]]:

@@ -15,7 +15,7 @@ from analysis.report.words import signed
 from experiment.folder import Experiment
 from experiments import findings, networks, results
 from experiments.ngrams import ngram_loss
-from experiments.page import keep, kept, machines
+from experiments.page import NOTHING, keep, kept, machines, write_page
 from experiments.results import ROOT, Study
 from tests.torture.common import call
 from training.record import commit
@@ -55,7 +55,7 @@ def test_every_number_of_the_page_is_a_reports(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", [*argv, "--only", "iterations-200"])
     results.main()
     assert "## The map" in (text := page.read_text())
-    assert "Not trained." in text
+    assert NOTHING in text
     shutil.rmtree(tmp_path / "out")  # as on another machine: what is kept beside the page is enough
     monkeypatch.setattr(sys, "argv", [*argv, "--only", "centre", "checked", "tales-learned"])
     results.main()
@@ -63,7 +63,7 @@ def test_every_number_of_the_page_is_a_reports(tmp_path, monkeypatch, capsys):
     assert {1e-3, 1e-2} < rates  # of two rates the best one ends the grid: it was widened
     text = page.read_text()
     assert "<!--" not in text
-    assert "Not trained." not in text
+    assert NOTHING not in text
     held = kept(page, studies)
     assert list(held) == list(studies)
     monkeypatch.setattr(sys, "argv", [*argv, "--only"])
@@ -158,6 +158,12 @@ def test_a_grid_is_widened_so_often_and_no_more(monkeypatch):
     assert results.learning_rates(Path("any"))[1] == {5e-4}  # three were added above, none below
 
 
+def test_the_published_page_is_made_from_what_is_kept_beside_it(tmp_path):
+    published, again = ROOT / "docs" / "results.md", tmp_path / "results.md"
+    write_page(again, kept(published, results.STUDIES))
+    assert again.read_text(encoding="utf-8") == published.read_text(encoding="utf-8")
+
+
 def test_the_readme_says_what_the_page_says():
     """Its sentences with numbers of the map are the page's own."""
     readme, page = ((ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "docs/results.md"))
@@ -168,45 +174,62 @@ def test_the_readme_says_what_the_page_says():
 
 
 def row(estimate, half, **more):
-    return {"estimate": estimate, "low": estimate - half, "high": estimate + half} | more
+    sure = abs(estimate) > half
+    return {"estimate": estimate, "low": estimate - half, "high": estimate + half, "sure": sure} | more
 
 
 def pair(one, other, estimate, verdict):
-    return row(estimate, 0.01, n_head=one, reference=other, verdict=verdict)
+    return row(estimate, 0.01, n_head=one, reference=other, verdict=verdict, seeds_needed=9)
 
 
 def study_of(trend, pairs, lowest, best, **more):
-    verdict = {"pairs": pairs, "lowest": lowest, "best": best, "margin": 0.01, "trend": trend}
-    more = {"n_embd": 128} | more
+    verdict = {"pairs": pairs, "lowest": lowest, "best": best, "margin": 0.01, "trend": trend, "curvature": None}
+    more = {"n_embd": 128, "settings": {"data.source": "text", "data.tokenizer": "char", "precision": "fp32"}} | more
     return {"groups": [1], "tuned": [{"verdict": verdict}], "block_size": 128} | more
 
 
 def test_findings_say_what_the_reports_hold():
     pairs = [pair(4, 1, 0.02, "worse"), pair(16, 1, 0.05, "worse"), pair(16, 4, 0.03, "open")]
-    centre = study_of(row(0.01, 0.005, seeds=[0, 1]), pairs, 1, [1, 4], settings={"precision": "fp32"})
-    flat = study_of(row(0.001, 0.003), [pair(16, 1, -0.02, "better")], 16, [16])
+    centre = study_of(row(0.01, 0.005, seeds=[0, 1]), pairs, 1, [1, 4])
+    bent = row(0.01, 0.005, lowest_at=2.3)
+    flat = study_of(row(0.001, 0.003), [pair(16, 1, -0.005, "same")], 16, [1, 16], block_size=32)
     wide = study_of(row(-0.02, 0.1), [pair(16, 1, -0.02, "open")], 16, [1, 16], n_embd=256)
+    other = study_of(row(-0.02, 0.01), [pair(16, 1, -0.08, "better")], 16, [16])
+    other["settings"] = {"data.source": "tales", "data.tokenizer": "bpe"}
+    wide["tuned"][0]["verdict"]["curvature"] = bent
     verdict = centre["tuned"][0]["verdict"]
     assert findings.difference(verdict, 1, 16)["estimate"] == -0.05
     assert findings.difference(verdict, 1, 16)["verdict"] == "better"
-    flat["block_size"] = 32
-    studies = {"centre": centre, "context-32": flat, "width-256": wide, "checked": centre}
+    studies = {"centre": centre, "context-32": flat, "width-256": wide, "tales": other, "checked": centre}
     said = findings.practice(studies)
-    assert "settings with D = 128, H = 1 is excluded in context-32; H = 16 is excluded in centre. At" in said
-    assert "+0.0500 (+0.0400 … +0.0600) at H = 16, worse" in said
+    assert "1. At D = 128 take H = 1 (d_h = 128)" in findings.practice({"centre": centre, "context-32": flat})
     assert (
-        "it rises in centre (+0.0100); it changes by less than 0.01 in context-32 (+0.0010); "
-        "it could rise or fall in width-256 (−0.0200). "
-        "Intervals that do not overlap the centre's: below it, context-32."
+        "1. At D = 128 take H = 16 (d_h = 8). Each head count against the one with the lowest loss, by setting: "
+        "H = 1: the lowest in centre, the same to within 0.01 in context-32, worse in tales; "
+        "H = 16: worse in centre, the lowest in context-32, surely the lowest in tales. "
     ) in said
-    assert "centre: 1 of 3 pairs, width-256: 1 of 1 pairs" in said
+    assert "against H = 16, in nats per token: −0.0500 (−0.0600 … −0.0400) at H = 1 and −0.0300 (−0.0400" in said
+    assert (
+        "it rises in centre (+0.0100); it falls in tales (−0.0200); "
+        "every two head counts are the same to within 0.01 in context-32 (+0.0010); "
+        "no trend is sure in width-256 (−0.0200). "
+        "The best H is one in between, by a parabola in log2 H, in width-256 (near H = 2.3). "
+        "On the same text these intervals do not overlap the centre's: below it, context-32."
+    ) in said
+    assert "centre, H = 4 and 16 (9); width-256, H = 1 and 16 (9)." in said
+    assert "that the setting matters is not shown" in findings.trends({"centre": centre, "width-256": wide})
+    assert "the centre's" not in findings.trends({"centre": centre, "tales": other})  # other tokens, another unit
     assert "against +0.0100 (+0.0050 … +0.0150) at the centre: the same sign. H = 16" in findings.checked(studies)
+    alone = study_of(row(0.01, 0.005, seeds=[0, 1]), [pair(8, 2, 0.02, "worse")], 2, [2])
+    assert "same sign" in (told := findings.checked(studies | {"checked": alone}))
+    assert "against H" not in told  # no two head counts that both have
     table = findings.bottleneck(studies)
     assert "| centre | 128 | 128 | 16 | 8 | 0.062 | 128 | +0.0500 |" in table
     assert "by the intervals, more at D = 128; less at D = 256; it falls from D = 128 to D = 256." in table
+    assert "At the centre's T" not in findings.bottleneck({"context-32": flat, "width-256": wide})
     table = findings.one_head(studies)
-    assert "One head, against the H with the lowest loss: the best in centre; worse in context-32; not settled" in table
-    assert "| centre | 1 | – | +0.0500 (+0.0400 … +0.0600), worse | – |" in table
+    assert "The fewest heads, against the H with the lowest loss: the lowest in centre; the same to within" in table
+    assert "| centre | 1 | H = 1: the lowest | H = 16: +0.0500 (+0.0400 … +0.0600), worse | – |" in table
 
 
 def test_a_sign_that_turns_with_the_length_of_training_is_said():
@@ -226,20 +249,22 @@ def test_a_sign_that_turns_with_the_length_of_training_is_said():
 def test_gains_are_claimed_where_the_interval_leaves_0_out():
     def study(**trends):
         verdicts = {name: {"trend": trend} for name, trend in trends.items()}
-        return {"sections": {"relations": {"verdicts": verdicts}}}
+        return {"sections": {"relations": {"verdicts": verdicts}}, "groups": [1]}
 
     said = findings.gains(study(local=row(0.001, 0.002), long_range=row(-0.07, 0.1)))
     assert "not settled" in said
     assert "long-range, −0.0700 (−0.1700 … +0.0300)" in said
     said = findings.gains(study(local=row(0.001, 0.002), long_range=row(-0.07, 0.01)))
-    assert "long-range words need more heads, −0.0700" in said
+    assert "the loss falls for long-range words, −0.0700 (−0.0800 … −0.0600); not sure for local ones." in said
+    said = findings.gains(study(local=row(0.004, 0.002), long_range=row(-0.07, 0.01)))
+    assert "rises for local words, +0.0040" in said
+    assert "not sure" not in said
     assert findings.gains(study(local=None)) == ""
 
 
 def test_what_is_inside_the_networks():
     curve = {"loss": 1.0, "ablated": [0, 2, 4, 6], "cumulative": [1.0, 1.005, 1.02, 1.5]}
     assert [networks.within(curve, most) for most in (0.001, 0.01, 0.1, 1)] == [0, 2, 4, 6]
-    assert networks.likeness([[1, 0.5, 0.1], [0.5, 1, 0.3], [0.1, 0.3, 1]]) == pytest.approx(0.3)
     section = {"loss": {"local": {"16": {"0": 1.25, "1": 1.6}, "8": {"0": 1.5, "1": 1.6}}}, "floor": {"local": 1.2}}
     assert findings.near_floor(section, "local") == ["0 of 2", "1 of 2"]
     run = {"n_head": 4, "left_out": None, "iters": [0, 10, 20], "val_loss_by_relation": {"local": [5.0, 1.9, 1.3]}}
@@ -248,7 +273,13 @@ def test_what_is_inside_the_networks():
         {"learning_rate": rate, "heads": [{"seeds": [0], "final_loss": {"mean": mean}}]}
         for rate, mean in ((1e-3, 2), (1e-2, 3))
     ]
-    assert networks.learned({"runs": runs, "groups": groups}, "local", 4, {"local": 1.0}) == "20"
+    study = {"runs": runs, "groups": groups}
+    assert networks.reached(study, "local", 4, {"local": 1.0}) == "20"
+    assert findings.at_rate(study) == ", at learning rate 1e-3 for every H"
+    runs.append(runs[0] | {"val_loss_by_relation": {"local": [5.0, 1.1, 1.1]}})
+    assert networks.reached(study, "local", 4, {"local": 1.0}) == "10–20"
+    runs.append(runs[0] | {"val_loss_by_relation": {"local": [5.0, 4.0, 3.0]}})
+    assert networks.reached(study, "local", 4, {"local": 1.0}) == "not all"
 
 
 @pytest.mark.parametrize("order", [2, 3])

@@ -192,7 +192,7 @@ def table(name: str, verdicts: dict[str, dict]) -> Table:
         row = [label, signed(trend["estimate"]), ends(trend), p_only(trend["p"]), str(verdict["lowest"])]
         row.append(number(verdict["lowest_loss"]))
         rows.append([*row, ", ".join(open_) or "none", number(verdict["standard_deviation"]), str(verdict["seeds"])])
-    head = [name, "for each doubling of H", "95 % CI", "p", "best H", "lowest loss", "not excluded as the best"]
+    head = [name, "for each doubling of H", "95 % CI", "p", "lowest H", "lowest loss", "not excluded as the best"]
     brief = [column for column in head if column != "lowest loss"]
     caption = "The effect of H on the final validation loss (nats per token), a row a study."
     return Table("overview", caption, [*head, "residual SD", "seeds"], rows, brief)
