@@ -114,12 +114,30 @@ def choice(studies: Studies, verdicts: Mapping[str, Mapping]) -> str:
             places[h].setdefault(standing(verdict, h), []).append(name)
     lowest = {h: sum(h == verdict["lowest"] for verdict in same.values()) for h in shared}
     take = min(shared, key=lambda h: (len(places[h].get("worse", [])), -lowest[h]))
-    told = [f"H = {h}: " + ", ".join(f"{what} in {listed(of)}" for what, of in places[h].items()) for h in shared]
+    told = [f"H = {h} is " + ", ".join(f"{what} in {listed(of)}" for what, of in places[h].items()) for h in shared]
     against = [f"{with_ends(difference(centre, h, take))} at H = {h}" for h in heads_of(centre) if h != take]
     return (
         f"At D = {width} take H = {take} (d_h = {width // take}). Each head count against the one with the lowest "
         f"loss, by setting: {'; '.join(told)}. At the centre, against H = {take}, in nats per token: {listed(against)}."
+        + other_widths(studies, verdicts)
     )
+
+
+def other_widths(studies: Studies, verdicts: Mapping[str, Mapping]) -> str:
+    """The lowest head count where nothing but the width is another than the centre's."""
+    told = []
+    for name, verdict in sorted(verdicts.items(), key=lambda item: studies[item[0]]["n_embd"]):
+        if name != CENTRE and alike(studies[name], studies[CENTRE], "model.n_embd"):
+            rest = [str(h) for h in verdict["best"] if h != verdict["lowest"]]
+            also = f" (H = {listed(rest)} not excluded)" if rest else " (surely)"
+            told.append(f"H = {verdict['lowest']} at D = {studies[name]['n_embd']}{also}")
+    return f" With nothing but the width changed, the lowest loss is that of {listed(told)}." if told else ""
+
+
+def alike(one: Mapping, other: Mapping, *but: str) -> bool:
+    """Whether two studies have the same settings but those; on another machine or of other text they have not."""
+    held, theirs = one["settings"], other["settings"]
+    return all(held.get(key) == theirs.get(key) for key in {*held, *theirs} - {*but})
 
 
 def trends(studies: Studies) -> str:
@@ -174,11 +192,10 @@ def by_length(studies: Studies) -> str:
     verdicts = verdicts_of(studies)
     if CENTRE not in verdicts:
         return ""
-    alike = {name: but_length(studies[name]["settings"]) for name in verdicts}
     found = {
         studies[name]["settings"]["train.max_iters"]: verdict
         for name, verdict in verdicts.items()
-        if alike[name] == alike[CENTRE]
+        if alike(studies[name], studies[CENTRE], "train.max_iters", "train.warmup_iters")
     }
     if len(found) < 2:
         return ""
@@ -189,11 +206,6 @@ def by_length(studies: Studies) -> str:
     signs = {verdict["trend"]["estimate"] > 0 for verdict in found.values() if verdict["trend"]["sure"]}
     turns = " The sign turns: a short training says another thing of H than a long one." * (len(signs) > 1)
     return f"With nothing but the length of training changed, a doubling of H does this: {'; '.join(told)}.{turns}"
-
-
-def but_length(settings: Mapping) -> dict:
-    """Settings but those that say how long is trained; made on another machine or from other text, studies differ."""
-    return {key: value for key, value in settings.items() if key not in ("train.max_iters", "train.warmup_iters")}
 
 
 def agreement(one: Mapping, other: Mapping) -> str:

@@ -191,6 +191,7 @@ def study_of(trend, pairs, lowest, best, **more):
 def test_findings_say_what_the_reports_hold():
     pairs = [pair(4, 1, 0.02, "worse"), pair(16, 1, 0.05, "worse"), pair(16, 4, 0.03, "open")]
     centre = study_of(row(0.01, 0.005, seeds=[0, 1]), pairs, 1, [1, 4])
+    centre["settings"]["model.block_size"] = 128
     bent = row(0.01, 0.005, lowest_at=2.3)
     flat = study_of(row(0.001, 0.003), [pair(16, 1, -0.005, "same")], 16, [1, 16], block_size=32)
     wide = study_of(row(-0.02, 0.1), [pair(16, 1, -0.02, "open")], 16, [1, 16], n_embd=256)
@@ -205,8 +206,8 @@ def test_findings_say_what_the_reports_hold():
     assert "1. At D = 128 take H = 1 (d_h = 128)" in findings.practice({"centre": centre, "context-32": flat})
     assert (
         "1. At D = 128 take H = 16 (d_h = 8). Each head count against the one with the lowest loss, by setting: "
-        "H = 1: the lowest in centre, the same to within 0.01 in context-32, worse in tales; "
-        "H = 16: worse in centre, the lowest in context-32, surely the lowest in tales. "
+        "H = 1 is the lowest in centre, the same to within 0.01 in context-32, worse in tales; "
+        "H = 16 is worse in centre, the lowest in context-32, surely the lowest in tales. "
     ) in said
     assert "against H = 16, in nats per token: −0.0500 (−0.0600 … −0.0400) at H = 1 and −0.0300 (−0.0400" in said
     assert (
@@ -217,6 +218,8 @@ def test_findings_say_what_the_reports_hold():
         "On the same text these intervals do not overlap the centre's: below it, context-32."
     ) in said
     assert "centre, H = 4 and 16 (9); width-256, H = 1 and 16 (9)." in said
+    wide["settings"] = centre["settings"] | {"model.n_embd": 256}
+    assert "changed, the lowest loss is that of H = 16 at D = 256 (H = 1 not excluded)." in findings.practice(studies)
     assert "that the setting matters is not shown" in findings.trends({"centre": centre, "width-256": wide})
     assert "the centre's" not in findings.trends({"centre": centre, "tales": other})  # other tokens, another unit
     assert "against +0.0100 (+0.0050 … +0.0150) at the centre: the same sign. H = 16" in findings.checked(studies)
