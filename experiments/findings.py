@@ -116,10 +116,10 @@ def choice(studies: Studies, verdicts: Mapping[str, Mapping]) -> str:
     take = min(shared, key=lambda h: (len(places[h].get("worse", [])), -lowest[h]))
     told = [f"H = {h} is " + ", ".join(f"{what} in {listed(of)}" for what, of in places[h].items()) for h in shared]
     against = [f"{with_ends(difference(centre, h, take))} at H = {h}" for h in heads_of(centre) if h != take]
+    of = f"of H = {listed([str(h) for h in shared])}, take {take} (d_h = {width // take})"
     return (
-        f"At D = {width} take H = {take} (d_h = {width // take}). Each head count against the one with the lowest "
-        f"loss, by setting: {'; '.join(told)}. At the centre, against H = {take}, in nats per token: {listed(against)}."
-        + other_widths(studies, verdicts)
+        f"At D = {width}, {of}. Each head count against the one with the lowest loss, by setting: {'; '.join(told)}. "
+        f"At the centre, against H = {take}, in nats per token: {listed(against)}.{other_widths(studies, verdicts)}"
     )
 
 

@@ -203,9 +203,12 @@ def test_findings_say_what_the_reports_hold():
     assert findings.difference(verdict, 1, 16)["verdict"] == "better"
     studies = {"centre": centre, "context-32": flat, "width-256": wide, "tales": other, "checked": centre}
     said = findings.practice(studies)
-    assert "1. At D = 128 take H = 1 (d_h = 128)" in findings.practice({"centre": centre, "context-32": flat})
+    assert "1. At D = 128, of H = 1 and 16, take 1 (d_h = 128)" in findings.practice(
+        {"centre": centre, "context-32": flat}
+    )
     assert (
-        "1. At D = 128 take H = 16 (d_h = 8). Each head count against the one with the lowest loss, by setting: "
+        "1. At D = 128, of H = 1 and 16, take 16 (d_h = 8). Each head count against the one with the lowest loss, "
+        "by setting: "
         "H = 1 is the lowest in centre, the same to within 0.01 in context-32, worse in tales; "
         "H = 16 is worse in centre, the lowest in context-32, surely the lowest in tales. "
     ) in said
