@@ -136,6 +136,8 @@ def draw(name: str, verdicts: dict[str, dict]) -> Figure:
     reference = named(verdicts)
     label = f"loss − loss at {'the smallest H' if reference is None else f'H = {reference}'}\n(nats per token)"
     left.set(**{"xlabel": label, "ylabel": name} if name == "study" else {"xlabel": name, "ylabel": label})
+    if name == "study":
+        left.xaxis.set_major_locator(MaxNLocator(4))
     for row, verdict in enumerate(verdicts.values()):
         trend = verdict["trend"]
         low, high = (trend[end] if trend[end] is not None else trend["estimate"] for end in ("low", "high"))
