@@ -113,10 +113,15 @@ def choice(studies: Studies, verdicts: Mapping[str, Mapping]) -> str:
         for h in shared:
             places[h].setdefault(standing(verdict, h), []).append(name)
     lowest = {h: sum(h == verdict["lowest"] for verdict in same.values()) for h in shared}
-    take = min(shared, key=lambda h: (len(places[h].get("worse", [])), -lowest[h]))
+
+    def worse(h: int) -> list[str]:
+        return places[h].get("worse", [])
+
+    take = min(shared, key=lambda h: (len(worse(h)), -lowest[h]))
     told = [f"H = {h} is " + ", ".join(f"{what} in {listed(of)}" for what, of in places[h].items()) for h in shared]
     against = [f"{with_ends(difference(centre, h, take))} at H = {h}" for h in heads_of(centre) if h != take]
     of = f"of H = {listed([str(h) for h in shared])}, take {take} (d_h = {width // take})"
+    of += f", the lowest in {lowest[take]} of {len(same)} settings and worse in {len(worse(take)) or 'none'}"
     return (
         f"At D = {width}, {of}. Each head count against the one with the lowest loss, by setting: {'; '.join(told)}. "
         f"At the centre, against H = {take}, in nats per token: {listed(against)}.{other_widths(studies, verdicts)}"
@@ -148,19 +153,23 @@ def trends(studies: Studies) -> str:
     margin = next(iter(verdicts.values()))["margin"]
     kinds: dict[str, list[str]] = {}
     for name, verdict in verdicts.items():
-        kinds.setdefault(kind(verdict), []).append(f"{name} ({signed(verdict['trend']['estimate'])})")
+        pairs = [p for p in verdict["pairs"] if p["verdict"] in ("worse", "better") and not verdict["trend"]["sure"]]
+        sure = [f"H = {p['n_head']} is {p['verdict']} than {p['reference']}" for p in pairs]
+        but = f", but {listed(sure)}" * bool(sure)
+        kinds.setdefault(kind(verdict), []).append(f"{name} ({signed(verdict['trend']['estimate'])}{but})")
     same = f"every two head counts are the same to within {margin:g} in"
     order = {"rises": "it rises in", "falls": "it falls in", "same": same, "": "no trend is sure in"}
     parts = [f"{words} {listed(kinds[which])}" for which, words in order.items() if which in kinds]
     bends = [
-        f"{name} (near H = {number(verdict['curvature']['lowest_at'], 1)})"
+        f"{name} (H = {number(verdict['curvature']['lowest_at'], 1)})"
         for name, verdict in verdicts.items()
         if (curvature := verdict["curvature"]) and curvature["sure"] and curvature["lowest_at"]
     ]
-    between = f" The best H is one in between, by a parabola in log2 H, in {listed(bends)}." * bool(bends)
+    between = " It surely bends upwards in log2 H, lowest in between (by a parabola, an interpolation), in "
+    told = f"{between}{listed(bends)}." if bends else ""
     return (
         "For each doubling of H the loss changes by so many nats per token (the trend; sure where the 95 % interval "
-        f"leaves 0 out): {'; '.join(parts)}.{between}{beside(studies, verdicts)}"
+        f"leaves 0 out): {'; '.join(parts)}.{told}{beside(studies, verdicts)}"
     )
 
 
@@ -181,10 +190,10 @@ def beside(studies: Studies, verdicts: Mapping[str, Mapping]) -> str:
         return ""
     below = [name for name, trend in others.items() if apart(found[CENTRE], trend)]
     above = [name for name, trend in others.items() if apart(trend, found[CENTRE])]
-    told = [f"below it, {listed(below)}"] * bool(below) + [f"above it, {listed(above)}"] * bool(above)
+    told = [f"lower in {listed(below)}"] * bool(below) + [f"higher in {listed(above)}"] * bool(above)
     if not told:
         return " On the same text all intervals overlap the centre's: that the setting matters is not shown."
-    return f" On the same text these intervals do not overlap the centre's: {'; '.join(told)}."
+    return f" On the same text the trend is, by intervals that do not overlap the centre's, {' and '.join(told)}."
 
 
 def by_length(studies: Studies) -> str:
@@ -286,8 +295,7 @@ def one_head(studies: Studies) -> str:
             said[who].setdefault(found, []).append(name)
             told = "" if h == lowest else f"{with_ends(difference(verdict, h, lowest))}, "
             row.append(f"H = {h}: {told}{found}")
-        eight = {1, 8} <= set(heads)
-        rows.append([*row, with_ends(difference(verdict, 1, 8)) if eight else "–"])
+        rows.append([*row, with_ends(difference(verdict, 1, 8)) if {1, 8} <= set(heads) else "–"])
     told = [
         f"{who}, against the H with the lowest loss: "
         + "; ".join(f"{found} in {listed(names)}" for found, names in kinds.items())
@@ -295,38 +303,45 @@ def one_head(studies: Studies) -> str:
         for who, kinds in said.items()
     ]
     head = ["study", "lowest H", "fewest heads − lowest (95 % CI)", "most heads − lowest (95 % CI)", "H = 1 − H = 8"]
-    return "\n\n".join([" ".join(told), markdown(head, rows)])
+    columns = len(head) - all(row[-1] == "–" for row in rows)
+    return "\n\n".join([" ".join(told), markdown(head[:columns], [row[:columns] for row in rows])])
 
 
 def bottleneck(studies: Studies) -> str:
-    """The most heads against the fewest, by the size d_h that a head has there, in studies that differ in D or T."""
-    rows, costs = [], {}
+    """The most heads against the lowest H, and the fewest, by a head's size d_h, in studies that differ in D or T."""
+    rows: list[list[str]] = []
+    costs: dict[str, dict[str, Mapping]] = {"the H with the lowest loss": {}, "the fewest heads": {}}
     for name, study in sorted(studies.items(), key=lambda item: (item[1]["block_size"], item[1]["n_embd"])):
         verdict = verdict_of(study)
         if verdict is None or not (name == CENTRE or name.startswith(("width", "context", "narrow"))):
             continue
-        few, many = heads_of(verdict)[0], heads_of(verdict)[-1]
-        pair, width, length = difference(verdict, many, few), study["n_embd"], study["block_size"]
-        if CENTRE in studies and length == studies[CENTRE]["block_size"]:
-            costs[f"D = {width}"] = pair
+        few, many, lowest = heads_of(verdict)[0], heads_of(verdict)[-1], verdict["lowest"]
+        width, length = study["n_embd"], study["block_size"]
         row = [name, str(width), str(length), str(many), str(width // many), number(width / many / length, 3)]
-        rows.append([*row, str(width // few), signed(pair["estimate"]), ends(pair), str(verdict["lowest"])])
-    head = ["study", "D", "T", "H", "d_h = D / H", "d_h / T", "d_h at the fewest heads"]
-    head += ["loss − loss at the fewest heads", "95 % CI", "lowest H"]
-    return "\n\n".join([with_width(costs), markdown(head, rows)]).strip() if rows else ""
+        for against, other in zip(costs, (lowest, few), strict=True):
+            pair = difference(verdict, many, other) if many != other else None
+            if pair and CENTRE in studies and length == studies[CENTRE]["block_size"]:
+                costs[against][f"D = {width}"] = pair
+            row.append(f"H = {other}: {with_ends(pair) if pair else '–'}")
+        rows.append(row)
+    head = ["study", "D", "T", "most heads H", "d_h = D / H", "d_h / T"]
+    head += [f"loss − loss of {against} (95 % CI)" for against in costs]
+    told = [text for against, of in costs.items() if (text := with_width(of, against))]
+    own = " Against the fewest heads, what these cost themselves counts too." * bool(told)
+    return "\n\n".join([" ".join(told) + own, markdown(head, rows)]).strip() if rows else ""
 
 
-def with_width(costs: Mapping[str, Mapping]) -> str:
+def with_width(costs: Mapping[str, Mapping], against: str) -> str:
     """Whether the cost of the most heads falls with D; costs in the order of D."""
     if len(costs) < 2:
         return ""
     falls = [f"{a} to {b}" for a, b in combinations(costs, 2) if apart(costs[a], costs[b])]
     rises = [f"{a} to {b}" for a, b in combinations(costs, 2) if apart(costs[b], costs[a])]
     told = [f"it {way} from {listed(steps)}" for way, steps in (("falls", falls), ("rises", rises)) if steps]
-    differ = " and ".join(told) or "all intervals overlap, so that a wider D takes it away is not shown"
+    differ = " and ".join(told) or "all intervals overlap, so that a wider D takes the cost away is not shown"
     kinds: dict[str, list[str]] = {}
     for name, cost in costs.items():
         clear = "nothing that is sure" if not cost["sure"] else "more" if cost["estimate"] > 0 else "less"
         kinds.setdefault(clear, []).append(name)
     parts = [f"{what} at {listed(kinds[what])}" for what in ("more", "less", "nothing that is sure") if what in kinds]
-    return f"At the centre's T the most heads cost, by the intervals, {'; '.join(parts)}; {differ}."
+    return f"Against {against}, at the centre's T, the most heads cost {'; '.join(parts)}; {differ}."

@@ -10,12 +10,10 @@ import numpy as np
 from analysis.report.heads import similarity
 from analysis.report.words import number, plain, plus_minus, signed
 from analysis.summary import told_of
-from experiments.findings import at_rate, markdown, near_floor, with_ends
+from experiments.findings import NEAR, at_rate, markdown, near_floor, with_ends
 
 RISES = (0.01, 0.1)
 """Nats per token by which the loss may rise while heads are pruned."""
-WAY = 0.9
-"""The part of the way from the loss before training to the floor of which it is told when it was behind a run."""
 
 
 def prunable(study: Mapping) -> str:
@@ -38,7 +36,7 @@ def prunable(study: Mapping) -> str:
         row.append(signed(float(np.mean([max(values) for values in alone]))))
         alike = [similarity({0: sections["heads"][name]}) for name in names] if h > 1 else []
         rows.append([*row, over_seeds(alike, 2) if alike else "–"])
-    head = ["H", "heads in all", *(f"pruned for {most:g} nats" for most in RISES)]
+    head = ["H", "heads in all", *(f"pruned before the loss rises by over {most:g} nats" for most in RISES)]
     head += ["loss increase without one head: median", "the most", "similarity of two heads of a layer"]
     return f"The order of heads is that of their importance alone{at_rate(study)}:\n\n{markdown(head, rows)}"
 
@@ -62,7 +60,7 @@ def within(curve: Mapping, most: float) -> int:
 
 
 def relations(study: Mapping) -> str:
-    """By relation: loss and forced-choice accuracy of each H, the trend, and how early most of it is learned."""
+    """By relation: loss and forced-choice accuracy of each H, the trend, and from when on runs were near the floor."""
     found = study.get("sections", {}).get("relations")
     if not found:
         return ""
@@ -83,24 +81,20 @@ def relations(study: Mapping) -> str:
     of = " / ".join(map(str, heads))
     head = ["relation", *(f"loss, H = {h} (seeds' range)" for h in heads), "floor", f"runs near the floor, H = {of}"]
     head.append("for each doubling of H (95 % CI)")
-    return markdown([*head, f"forced-choice accuracy, H = {of}", f"most of the way by iteration, H = {of}"], rows)
+    return markdown([*head, f"forced-choice accuracy, H = {of}", f"near the floor from iteration, H = {of}"], rows)
 
 
 def reached(study: Mapping, relation: str, n_head: int, floor: Mapping | None) -> str:
-    """The first measured iterations at which runs were WAY of the way from the loss before training to the floor.
+    """The first measured iterations at which runs were near the floor, of the earliest and the latest that ever were.
 
-    The earliest and the latest run of a head count, at the learning rate that all else about relations is told of.
+    At the learning rate that all else about relations is told of.
     """
     best = told_of(study["groups"])
-    runs = [run for run in study["runs"] if run["n_head"] == n_head and not run["left_out"]]
-    runs = [run for run in runs if run["learning_rate"] == best["learning_rate"]]
-    curves = [run["val_loss_by_relation"].get(relation) for run in runs]
-    if not floor or not runs or not all(curves):
-        return "–"
     first = []
-    for run, curve in zip(runs, curves, strict=True):
-        below = np.flatnonzero(np.array(curve) <= curve[0] + WAY * (floor[relation] - curve[0]))
-        if not len(below):
-            return "not all"
-        first.append(run["iters"][below[0]])
-    return f"{min(first)}" if min(first) == max(first) else f"{min(first)}–{max(first)}"
+    for run in study["runs"]:
+        curve = run["val_loss_by_relation"].get(relation)
+        here = run["n_head"] == n_head and run["learning_rate"] == best["learning_rate"] and not run["left_out"]
+        if floor and here and curve:
+            first += [i for i, loss in zip(run["iters"], curve, strict=False) if loss < floor[relation] + NEAR][:1]
+    ends = sorted({min(first), max(first)}) if first else []
+    return "–".join(map(str, ends)) or "–"

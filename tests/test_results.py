@@ -203,11 +203,13 @@ def test_findings_say_what_the_reports_hold():
     assert findings.difference(verdict, 1, 16)["verdict"] == "better"
     studies = {"centre": centre, "context-32": flat, "width-256": wide, "tales": other, "checked": centre}
     said = findings.practice(studies)
-    assert "1. At D = 128, of H = 1 and 16, take 1 (d_h = 128)" in findings.practice(
-        {"centre": centre, "context-32": flat}
+    assert (
+        "1. At D = 128, of H = 1 and 16, take 1 (d_h = 128), the lowest in 1 of 2 settings and worse in none."
+        in findings.practice({"centre": centre, "context-32": flat})
     )
     assert (
-        "1. At D = 128, of H = 1 and 16, take 16 (d_h = 8). Each head count against the one with the lowest loss, "
+        "1. At D = 128, of H = 1 and 16, take 16 (d_h = 8), the lowest in 2 of 3 settings and worse in 1. "
+        "Each head count against the one with the lowest loss, "
         "by setting: "
         "H = 1 is the lowest in centre, the same to within 0.01 in context-32, worse in tales; "
         "H = 16 is worse in centre, the lowest in context-32, surely the lowest in tales. "
@@ -216,9 +218,9 @@ def test_findings_say_what_the_reports_hold():
     assert (
         "it rises in centre (+0.0100); it falls in tales (−0.0200); "
         "every two head counts are the same to within 0.01 in context-32 (+0.0010); "
-        "no trend is sure in width-256 (−0.0200). "
-        "The best H is one in between, by a parabola in log2 H, in width-256 (near H = 2.3). "
-        "On the same text these intervals do not overlap the centre's: below it, context-32."
+        "no trend is sure in width-256 (−0.0200). It surely bends upwards in log2 H, lowest in between "
+        "(by a parabola, an interpolation), in width-256 (H = 2.3). "
+        "On the same text the trend is, by intervals that do not overlap the centre's, lower in context-32."
     ) in said
     assert "centre, H = 4 and 16 (9); width-256, H = 1 and 16 (9)." in said
     wide["settings"] = centre["settings"] | {"model.n_embd": 256}
@@ -230,12 +232,16 @@ def test_findings_say_what_the_reports_hold():
     assert "same sign" in (told := findings.checked(studies | {"checked": alone}))
     assert "against H" not in told  # no two head counts that both have
     table = findings.bottleneck(studies)
-    assert "| centre | 128 | 128 | 16 | 8 | 0.062 | 128 | +0.0500 |" in table
-    assert "by the intervals, more at D = 128; less at D = 256; it falls from D = 128 to D = 256." in table
+    assert "| centre | 128 | 128 | 16 | 8 | 0.062 | H = 1: +0.0500 (+0.0400 … +0.0600) | H = 1: +0.05" in table
+    assert "| width-256 | 256 | 128 | 16 | 16 | 0.125 | H = 16: – | H = 1: −0.0200" in table  # it is the lowest
+    assert "Against the fewest heads, at the centre's T, the most heads cost more at D = 128; less at D = 256;" in table
+    assert "; it falls from D = 128 to D = 256." in table
     assert "At the centre's T" not in findings.bottleneck({"context-32": flat, "width-256": wide})
+    surely = findings.trends({"centre": study_of(row(-0.001, 0.01), pairs, 1, [1])})
+    assert "no trend is sure in centre (−0.0010, but H = 4 is worse than 1 and H = 16 is worse than 1)" in surely
     table = findings.one_head(studies)
     assert "The fewest heads, against the H with the lowest loss: the lowest in centre; the same to within" in table
-    assert "| centre | 1 | H = 1: the lowest | H = 16: +0.0500 (+0.0400 … +0.0600), worse | – |" in table
+    assert "| centre | 1 | H = 1: the lowest | H = 16: +0.0500 (+0.0400 … +0.0600), worse |" in table
 
 
 def test_a_sign_that_turns_with_the_length_of_training_is_said():
@@ -280,12 +286,13 @@ def test_what_is_inside_the_networks():
         for rate, mean in ((1e-3, 2), (1e-2, 3))
     ]
     study = {"runs": runs, "groups": groups}
-    assert networks.reached(study, "local", 4, {"local": 1.0}) == "20"
+    assert networks.reached(study, "local", 4, {"local": 1.25}) == "20"
+    assert networks.reached(study, "local", 4, {"local": 1.0}) == "–"
+    assert networks.reached(study, "local", 4, None) == "–"
     assert findings.at_rate(study) == ", at learning rate 1e-3 for every H"
     runs.append(runs[0] | {"val_loss_by_relation": {"local": [5.0, 1.1, 1.1]}})
-    assert networks.reached(study, "local", 4, {"local": 1.0}) == "10–20"
-    runs.append(runs[0] | {"val_loss_by_relation": {"local": [5.0, 4.0, 3.0]}})
-    assert networks.reached(study, "local", 4, {"local": 1.0}) == "not all"
+    runs.append(runs[0] | {"val_loss_by_relation": {"local": [5.0, 4.0, 3.0]}})  # which never comes there
+    assert networks.reached(study, "local", 4, {"local": 1.25}) == "10–20"
 
 
 @pytest.mark.parametrize("order", [2, 3])
