@@ -217,6 +217,23 @@ def by_length(studies: Studies) -> str:
     return f"With nothing but the length of training changed, a doubling of H does this: {'; '.join(told)}.{turns}"
 
 
+def on_the_way(study: Mapping) -> str:
+    """The mean loss over seeds at each measurement, each H at the learning rate that is best for it in the end."""
+    if not study.get("tuned"):
+        return ""
+    best = {int(h): rate for h, rate in study["tuned"][0]["best_learning_rate"].items()}
+    runs = [run for run in study["runs"] if run["learning_rate"] == best.get(run["n_head"]) and not run["left_out"]]
+    losses: dict[int, dict[int, list[float]]] = {}
+    for run in runs:
+        for iteration, loss in zip(run["iters"], run["val_loss"], strict=True):
+            losses.setdefault(iteration, {}).setdefault(run["n_head"], []).append(loss)
+    rows = [
+        [f"{iteration:,}", *(number(sum(of[h]) / len(of[h])) if h in of else "–" for h in sorted(best))]
+        for iteration, of in sorted(losses.items())
+    ]
+    return markdown(["iteration", *(f"H = {h}" for h in sorted(best))], rows)
+
+
 def agreement(one: Mapping, other: Mapping) -> str:
     """Whether two trends, of a study that was made twice, have the same sign; how sure that is."""
     sure = one["sure"] and other["sure"]

@@ -83,6 +83,7 @@ def write_page(page: Path, held: Mapping[str, Mapping]) -> None:
         "practice": findings.practice(studies),
         "settings": findings.settings(studies),
         "by length": findings.by_length(studies),
+        "on the way": findings.on_the_way(studies.get(CENTRE, {})),
         "baselines": held.get(CENTRE, {}).get("baselines", ""),
         "checked": findings.checked(studies),
         "relations": networks.relations(studies.get(LEARNED, {})),

@@ -258,6 +258,18 @@ def test_a_sign_that_turns_with_the_length_of_training_is_said():
     assert findings.by_length(studies | {"iterations-800": other}) == ""
 
 
+def test_losses_on_the_way_are_means_at_each_heads_own_rate():
+    def run(n_head, rate, losses, left_out=None):
+        run = {"n_head": n_head, "learning_rate": rate, "left_out": left_out, "iters": [0, 500, 1000]}
+        return run | {"val_loss": losses}
+
+    runs = [run(1, 1e-3, [4, 2.2, 2]), run(1, 1e-3, [4, 2.4, 2.1]), run(1, 3e-3, [4, 9, 9])]
+    runs += [run(4, 3e-3, [4, 2.5, 1.9]), run(4, 1e-3, [4, 9, 9]), run(4, 3e-3, [None, 9, 9], "diverged")]
+    study = {"runs": runs, "tuned": [{"best_learning_rate": {"1": 1e-3, "4": 3e-3}}]}
+    assert findings.on_the_way(study).splitlines()[-2:] == ["| 500 | 2.3000 | 2.5000 |", "| 1,000 | 2.0500 | 1.9000 |"]
+    assert findings.on_the_way({}) == ""
+
+
 def test_gains_are_claimed_where_the_interval_leaves_0_out():
     def study(**trends):
         verdicts = {name: {"trend": trend} for name, trend in trends.items()}
