@@ -44,8 +44,9 @@ def answer(told: dict, losses: Losses) -> str:
     if not told["verdict"] or len(losses) < 2:
         return first
     means = mean_losses(losses)
-    low, high = min(means), max(means)
-    return f"{first} It is {means[low]:.4f} at H = {low} and {means[high]:.4f} at H = {high}."
+    low, high, lowest = min(means), max(means), min(means, key=means.__getitem__)
+    between = f", {means[lowest]:.4f} at H = {lowest}, the lowest," if low < lowest < high else ""
+    return f"{first} It is {means[low]:.4f} at H = {low}{between} and {means[high]:.4f} at H = {high}."
 
 
 def paragraphs(told: dict, rate: float) -> list[str]:

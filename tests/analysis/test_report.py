@@ -76,6 +76,9 @@ def test_means_that_are_told_beside_each_other_are_of_the_same_seeds():
     assert "H = 16 is worse than H = 1 by 0.0305" in said(group)
     assert "H = 1 has the lowest, 2.0500" in said(group)
     assert answer(group, losses).endswith("It is 2.0500 at H = 1 and 2.0805 at H = 16.")
+    losses = {1: {0: 2.2, 1: 2.0}, 4: {0: 2.1, 1: 1.9}, 16: {0: 2.13, 1: 1.95}}
+    group = only_group([run(h, seed, loss) for h, of in losses.items() for seed, loss in of.items()])
+    assert answer(group, losses).endswith("It is 2.1000 at H = 1, 2.0000 at H = 4, the lowest, and 2.0400 at H = 16.")
 
 
 def test_nothing_is_concluded_from_one_seed():
