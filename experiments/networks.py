@@ -60,7 +60,7 @@ def within(curve: Mapping, most: float) -> int:
 
 
 def relations(study: Mapping) -> str:
-    """By relation: loss and forced-choice accuracy of each H, the trend, and from when on runs were near the floor."""
+    """By relation: loss and forced-choice accuracy of each H, the trend, and when runs first were near the floor."""
     found = study.get("sections", {}).get("relations")
     if not found:
         return ""
@@ -81,7 +81,7 @@ def relations(study: Mapping) -> str:
     of = " / ".join(map(str, heads))
     head = ["relation", *(f"loss, H = {h} (seeds' range)" for h in heads), "floor", f"runs near the floor, H = {of}"]
     head.append("for each doubling of H (95 % CI)")
-    return markdown([*head, f"forced-choice accuracy, H = {of}", f"near the floor from iteration, H = {of}"], rows)
+    return markdown([*head, f"forced-choice accuracy, H = {of}", f"first near the floor at iteration, H = {of}"], rows)
 
 
 def reached(study: Mapping, relation: str, n_head: int, floor: Mapping | None) -> str:

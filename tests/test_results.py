@@ -158,6 +158,26 @@ def test_a_grid_is_widened_so_often_and_no_more(monkeypatch):
     assert results.learning_rates(Path("any"))[1] == {5e-4}  # three were added above, none below
 
 
+def test_rates_that_are_added_get_every_seed_that_a_folder_has(tmp_path, monkeypatch):
+    """Also the seeds that settling added: at fewer ones a rate would not be open to choice."""
+    (tmp_path / "centre").mkdir()
+    (tmp_path / "centre" / "environment.json").touch()
+    runs = [SimpleNamespace(seed=seed, learning_rate=1e-3) for seed in range(16)]
+    monkeypatch.setattr(results.Experiment, "open", lambda path: SimpleNamespace(runs=runs))
+    asked = iter([{2e-3}, set(), set()])
+    monkeypatch.setattr(results, "learning_rates", lambda path: ({1e-3}, next(asked)))
+    calls = []
+    monkeypatch.setattr(results, "run", lambda program, *argv: calls.append([*map(str, argv)]))
+    monkeypatch.setattr(sys, "argv", ["results", "--out", str(tmp_path)])
+    results.train("centre", results.arguments())
+    first, second, third = calls
+    seeds = "--sweep.seed=" + ",".join(map(str, range(16)))
+    assert seeds not in first
+    assert {seeds, "--sweep.learning_rate=0.001,0.002"} <= set(second)
+    assert seeds in third
+    assert third[-4:] == ["--settle", "0.01", "--max_seeds", "16"]
+
+
 def test_the_published_page_is_made_from_what_is_kept_beside_it(tmp_path):
     published, again = ROOT / "docs" / "results.md", tmp_path / "results.md"
     write_page(again, kept(published, results.STUDIES))
@@ -236,7 +256,7 @@ def test_findings_say_what_the_reports_hold():
     assert "| width-256 | 256 | 128 | 16 | 16 | 0.125 | H = 16: – | H = 1: −0.0200" in table  # it is the lowest
     assert "Against the fewest heads, at the centre's T, the most heads cost more at D = 128; less at D = 256;" in table
     assert "; it falls from D = 128 to D = 256." in table
-    assert "At the centre's T" not in findings.bottleneck({"context-32": flat, "width-256": wide})
+    assert "at the centre's T" not in findings.bottleneck({"context-32": flat, "width-256": wide})
     surely = findings.trends({"centre": study_of(row(-0.001, 0.01), pairs, 1, [1])})
     assert "no trend is sure in centre (−0.0010, but H = 4 is worse than 1 and H = 16 is worse than 1)" in surely
     table = findings.one_head(studies)
