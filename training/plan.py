@@ -1,6 +1,7 @@
 """Which runs train together, and from where. Pure: what it decides is carried out elsewhere."""
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from experiment.checkpoint import State
@@ -38,17 +39,21 @@ def cut(n_run: int, largest: int, n_rank: int = 1, batch: int = 1) -> tuple[int,
 
 
 def go_on(together: Sequence[Run], held: Held) -> Stacks:
-    """The stack of these runs; none where all are done, several where they have no step in common."""
-    waiting = [run for run in together if not done(run, held[run])]
-    reached = {run: set(held[run]) or {0} for run in together}
-    if not waiting:
-        return []
-    if common := set.intersection(*reached.values()):
-        return [(list(together), max(common))]
-    if all(len(steps) == 1 for steps in reached.values()):  # a kill while the first checkpoints were written
-        return [(list(together), 0)]
-    newest = {run: max(reached[run]) for run in waiting}
-    return [([run for run in waiting if newest[run] == step], step) for step in sorted(set(newest.values()))]
+    """The stack of these runs; none where all are done, several where they have no step in common.
+
+    A kill can part them while their first checkpoints are written, or one of the ranks that train them: then as many
+    as can stay together do, and a run with one checkpoint begins again where it has others' company only there.
+    """
+    reached = {run: set(held[run]) | {0} if len(held[run]) < 2 else set(held[run]) for run in together}
+    parts, rest = [], list(together)
+    while rest:
+        shared = Counter(step for run in rest for step in reached[run])
+        step = max(shared, key=lambda step: (shared[step], step))
+        part = [run for run in rest if step in reached[run]]
+        rest = [run for run in rest if step not in reached[run]]
+        if not all(done(run, held[run]) for run in part):
+            parts.append((part, step))
+    return sorted(parts, key=lambda part: part[1])
 
 
 def done(run: Run, states: Mapping[int, State]) -> bool:

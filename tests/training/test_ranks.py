@@ -134,6 +134,22 @@ def test_stacks_are_of_equal_work_and_dealt_to_every_rank():
     assert dealt == [(stacks[0], Group()), (stacks[1], Group())]
 
 
+def test_runs_whose_ranks_were_killed_go_on_with_as_many_others_as_can_be():
+    """One of two ranks is killed while it writes: companions stay together, as one alone has other bits."""
+    runs = Experiment(Path("x"), small_config(max_iters=700)).runs
+
+    def left(*steps):
+        held = {run: dict.fromkeys(reached) for run, reached in zip(runs, steps, strict=True)}
+        return plan(runs, held, 1)[0]
+
+    (a, b, c, d) = runs
+    assert left([20, 40], [200, 220], [20], [200, 220]) == [([a, c], 20), ([b, d], 220)]
+    assert left([20], [200, 220], [], [200, 220]) == [([a, c], 0), ([b, d], 220)]
+    assert left([20], [20], [], []) == [(runs, 0)]
+    assert left([40, 60], [60, 80], [40, 60], [60, 80]) == [(runs, 60)]
+    assert left([20, 40], [60, 80], [100, 120], [60, 80]) == [([a], 40), ([b, d], 80), ([c], 120)]
+
+
 def test_ranks_join_others_by_the_sizes_alone_whatever_is_left(monkeypatch):
     """A stack that was shared by two is shared by two again: its bits depend on it."""
     monkeypatch.setattr("training.ranks.dist.is_initialized", lambda: True)
