@@ -16,6 +16,7 @@ from analysis.summary import told_of
 Studies = Mapping[str, Mapping]
 NEAR = 0.1
 """Nats per token from the floor within which a run counts as having reached it."""
+KINDS = ("falls", "rises", "same", "unsure")
 CENTRE, CHECKED, LEARNED = "centre", "checked", "tales-learned"
 
 
@@ -102,29 +103,24 @@ def unsettled(verdict: Mapping) -> list[str]:
 
 
 def choice(studies: Studies, verdicts: Mapping[str, Mapping]) -> str:
-    """Which of the head counts that all settings of the centre's width have to take there; how each of them does."""
+    """Which of the head counts that all settings of the centre's width have to take there."""
     if CENTRE not in verdicts:
         return ""
     width, centre = studies[CENTRE]["n_embd"], verdicts[CENTRE]
     same = {name: verdict for name, verdict in verdicts.items() if studies[name]["n_embd"] == width}
     shared = sorted(set.intersection(*(set(heads_of(verdict)) for verdict in same.values())))
-    places: dict[int, dict[str, list[str]]] = {h: {} for h in shared}
-    for name, verdict in same.items():
-        for h in shared:
-            places[h].setdefault(standing(verdict, h), []).append(name)
     lowest = {h: sum(h == verdict["lowest"] for verdict in same.values()) for h in shared}
-
-    def worse(h: int) -> list[str]:
-        return places[h].get("worse", [])
-
-    take = min(shared, key=lambda h: (len(worse(h)), -lowest[h]))
-    told = [f"H = {h} is " + ", ".join(f"{what} in {listed(of)}" for what, of in places[h].items()) for h in shared]
-    against = [f"{with_ends(difference(centre, h, take))} at H = {h}" for h in heads_of(centre) if h != take]
-    of = f"of H = {listed([str(h) for h in shared])}, take {take} (d_h = {width // take})"
-    of += f", the lowest in {lowest[take]} of {len(same)} settings and worse in {len(worse(take)) or 'none'}"
+    worse = {h: sum(standing(verdict, h) == "worse" for verdict in same.values()) for h in shared}
+    take = min(shared, key=lambda h: (worse[h], -lowest[h]))
+    surely = [name for name, verdict in same.items() if verdict["best"] == [take]]
+    sure = f", surely in {listed(surely)}," * bool(surely)
+    others = ", ".join(f"H = {h} in {worse[h] or 'none'}" for h in shared if h != take)
+    against = listed([f"{with_ends(difference(centre, h, take))} at H = {h}" for h in heads_of(centre) if h != take])
     return (
-        f"At D = {width}, {of}. Each head count against the one with the lowest loss, by setting: {'; '.join(told)}. "
-        f"At the centre, against H = {take}, in nats per token: {listed(against)}.{other_widths(studies, verdicts)}"
+        f"At D = {width}, of H = {listed([str(h) for h in shared])}, take {take} (d_h = {width // take}): "
+        f"it has the lowest loss in {lowest[take]} of {len(same)} settings{sure} and is surely worse than the lowest "
+        f"in {worse[take] or 'none'} ({others}). At the centre the difference from H = {take} is, in nats per token, "
+        f"{against}.{other_widths(studies, verdicts)}"
     )
 
 
@@ -150,35 +146,46 @@ def trends(studies: Studies) -> str:
     verdicts = verdicts_of(studies)
     if not verdicts:
         return ""
-    margin = next(iter(verdicts.values()))["margin"]
-    kinds: dict[str, list[str]] = {}
-    for name, verdict in verdicts.items():
-        pairs = [p for p in verdict["pairs"] if p["verdict"] in ("worse", "better") and not verdict["trend"]["sure"]]
-        sure = [f"H = {p['n_head']} is {p['verdict']} than {p['reference']}" for p in pairs]
-        but = f", but {listed(sure)}" * bool(sure)
-        kinds.setdefault(kind(verdict), []).append(f"{name} ({signed(verdict['trend']['estimate'])}{but})")
-    same = f"every two head counts are the same to within {margin:g} in"
-    order = {"rises": "it rises in", "falls": "it falls in", "same": same, "": "no trend is sure in"}
-    parts = [f"{words} {listed(kinds[which])}" for which, words in order.items() if which in kinds]
-    bends = [
-        f"{name} (H = {number(verdict['curvature']['lowest_at'], 1)})"
-        for name, verdict in verdicts.items()
-        if (curvature := verdict["curvature"]) and curvature["sure"] and curvature["lowest_at"]
-    ]
-    between = " It surely bends upwards in log2 H, lowest in between (by a parabola, an interpolation), in "
-    told = f"{between}{listed(bends)}." if bends else ""
+    names = {which: [name for name in verdicts if kind(verdicts[name]) == which] for which in KINDS}
+    parts = []
+    for which in ("falls", "rises"):
+        of = [f"{name} ({signed(verdicts[name]['trend']['estimate'])})" for name in names[which]]
+        parts += [f"surely {which} in {listed(of)}"] * bool(of)
+    if names["same"]:
+        margin = next(iter(verdicts.values()))["margin"]
+        parts.append(f"does not differ between any two head counts by {margin:g} in {listed(names['same'])}")
+    unsure: dict[str, list[str]] = {}
+    for name in names["unsure"]:
+        pairs = [p for p in verdicts[name]["pairs"] if p["verdict"] in ("worse", "better")]
+        but = listed([f"H = {p['n_head']} is {p['verdict']} than {p['reference']}" for p in pairs])
+        unsure.setdefault(f" (but {but})" * bool(but), []).append(name)
+    if unsure:
+        parts.append(f"has no sure trend in {'; in '.join(listed(of) + but for but, of in unsure.items())}")
     return (
-        "For each doubling of H the loss changes by so many nats per token (the trend; sure where the 95 % interval "
-        f"leaves 0 out): {'; '.join(parts)}.{told}{beside(studies, verdicts)}"
+        f"For each doubling of H the loss {'; '.join(parts)} (nats per token; sure where the 95 % interval leaves 0 "
+        f"out).{bends(verdicts)}{beside(studies, verdicts)}"
+    )
+
+
+def bends(verdicts: Mapping[str, Mapping]) -> str:
+    """In how many settings the loss surely bends upwards in log2 H, and where it is lowest there."""
+    curves = [curve for verdict in verdicts.values() if (curve := verdict["curvature"]) and curve["sure"]]
+    lowest = sorted(curve["lowest_at"] for curve in curves if curve["lowest_at"])
+    if not lowest:
+        return ""
+    at = " to ".join(number(h, 1) for h in (lowest[0], lowest[-1])[: len(lowest)])
+    return (
+        f" In {len(lowest)} of {len(verdicts)} settings it surely bends upwards in log2 H, lowest in between: "
+        f"by a parabola at H = {at}."
     )
 
 
 def kind(verdict: Mapping) -> str:
-    """rises or falls where the trend is sure, same where every pair is the same to within the margin, else nothing."""
+    """One of KINDS: of a sure trend, of pairs that are all the same to within the margin, or of neither."""
     trend = verdict["trend"]
     if trend["sure"]:
         return "rises" if trend["estimate"] > 0 else "falls"
-    return "same" if all(pair["verdict"] == "same" for pair in verdict["pairs"]) else ""
+    return "same" if all(pair["verdict"] == "same" for pair in verdict["pairs"]) else "unsure"
 
 
 def beside(studies: Studies, verdicts: Mapping[str, Mapping]) -> str:
