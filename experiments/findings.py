@@ -4,7 +4,7 @@ Each function takes studies as report.json holds them, by name, and returns Mark
 """
 
 from collections.abc import Mapping, Sequence
-from itertools import combinations
+from itertools import pairwise
 
 from analysis.report.loss import ends
 from analysis.report.overview import verdict_of
@@ -86,42 +86,55 @@ def practice(studies: Studies) -> str:
     verdicts = verdicts_of(studies)
     told = [text for text in (choice(studies, verdicts), trends(studies), gains(studies.get(LEARNED, {}))) if text]
     lines = [f"{place}. {text}" for place, text in enumerate(told, 1)]
-    open_ = {name: unsettled(verdict) for name, verdict in verdicts.items()}
-    rest = [f"{name}, {listed(pairs)}" for name, pairs in open_.items() if pairs]
+    rest = [f"{name} ({text})" for name, verdict in verdicts.items() if (text := unsettled(verdict))]
     if rest:
         margin = next(iter(verdicts.values()))["margin"]
-        seeds = "the number of seeds that would settle a pair, were its difference as large as the one measured"
-        lines += ["", f"Not settled to within {margin:g} nats, in parentheses {seeds}: {'; '.join(rest)}."]
+        seeds = "in parentheses how many seeds would settle them, were the differences as large as those measured"
+        lines += ["", f"Not settled to within {margin:g} nats, {seeds}: {', '.join(rest)}."]
     return "\n".join(lines)
 
 
-def unsettled(verdict: Mapping) -> list[str]:
-    """The pairs that are neither different nor the same, and the seeds that each would need."""
+def unsettled(verdict: Mapping) -> str:
+    """How many pairs are neither different nor the same, and the seeds that they need; nothing where none is."""
     left = [pair for pair in verdict["pairs"] if pair["verdict"] == "open"]
-    counts = [f"{n:,}" if (n := pair["seeds_needed"]) else f"over {MOST_SEEDS:,}" for pair in left]
-    return [f"H = {pair['reference']} and {pair['n_head']} ({n})" for pair, n in zip(left, counts, strict=True)]
+    needed = sorted(pair["seeds_needed"] or MOST_SEEDS + 1 for pair in left)
+    counts = [f"{n:,}" if n <= MOST_SEEDS else f"over {MOST_SEEDS:,}" for n in dict.fromkeys(needed[:1] + needed[-1:])]
+    return f"{len(left)} of {len(verdict['pairs'])} pairs, {' to '.join(counts)}" if left else ""
 
 
 def choice(studies: Studies, verdicts: Mapping[str, Mapping]) -> str:
-    """Which of the head counts that all settings of the centre's width have to take there."""
+    """Which of the head counts that all settings of the centre's width have to take there, and what it may cost."""
     if CENTRE not in verdicts:
         return ""
     width, centre = studies[CENTRE]["n_embd"], verdicts[CENTRE]
     same = {name: verdict for name, verdict in verdicts.items() if studies[name]["n_embd"] == width}
     shared = sorted(set.intersection(*(set(heads_of(verdict)) for verdict in same.values())))
     lowest = {h: sum(h == verdict["lowest"] for verdict in same.values()) for h in shared}
-    worse = {h: sum(standing(verdict, h) == "worse" for verdict in same.values()) for h in shared}
-    take = min(shared, key=lambda h: (worse[h], -lowest[h]))
+    worse = {h: [name for name, verdict in same.items() if standing(verdict, h) == "worse"] for h in shared}
+    take = min(shared, key=lambda h: (len(worse[h]), -lowest[h], CENTRE in worse[h]))
     surely = [name for name, verdict in same.items() if verdict["best"] == [take]]
-    sure = f", surely in {listed(surely)}," * bool(surely)
-    others = ", ".join(f"H = {h} in {worse[h] or 'none'}" for h in shared if h != take)
+    sure = f", surely in {listed(surely)}" * bool(surely)
+    others = listed([f"H = {h} in {len(worse[h]) or 'none'}" for h in shared if h != take])
+    costs = [
+        f"{number(pair['high'])} in {name}"
+        for name, verdict in same.items()
+        if take != verdict["lowest"] and (pair := difference(verdict, take, verdict["lowest"]))["high"] is not None
+    ]
+    at_most = f" it costs at most {listed(costs)};" * bool(costs)
     against = listed([f"{with_ends(difference(centre, h, take))} at H = {h}" for h in heads_of(centre) if h != take])
     return (
-        f"At D = {width}, of H = {listed([str(h) for h in shared])}, take {take} (d_h = {width // take}): "
-        f"it has the lowest loss in {lowest[take]} of {len(same)} settings{sure} and is surely worse than the lowest "
-        f"in {worse[take] or 'none'} ({others}). At the centre the difference from H = {take} is, in nats per token, "
-        f"{against}.{other_widths(studies, verdicts)}"
+        f"At D = {width}, of H = {listed([str(h) for h in shared])}{untried(shared)}, take {take} "
+        f"(d_h = {width // take}): it has the lowest loss in {lowest[take]} of {len(same)} settings{sure};{at_most} "
+        f"it is surely worse than the lowest in {listed(worse[take]) or 'none'}, {others}. "
+        f"At the centre the difference from H = {take} is {against}.{other_widths(studies, verdicts)}"
     )
+
+
+def untried(heads: Sequence[int]) -> str:
+    """The powers of two between the head counts that are not among them."""
+    powers = [2**power for power in range(heads[-1].bit_length())]
+    between = [str(h) for h in powers if heads[0] < h < heads[-1] and h not in heads]
+    return f" ({listed(between)} were not trained)" * bool(between)
 
 
 def other_widths(studies: Studies, verdicts: Mapping[str, Mapping]) -> str:
@@ -129,14 +142,19 @@ def other_widths(studies: Studies, verdicts: Mapping[str, Mapping]) -> str:
     told = []
     for name, verdict in sorted(verdicts.items(), key=lambda item: studies[item[0]]["n_embd"]):
         if name != CENTRE and alike(studies[name], studies[CENTRE], "model.n_embd"):
-            rest = [str(h) for h in verdict["best"] if h != verdict["lowest"]]
-            also = f" (H = {listed(rest)} not excluded)" if rest else " (surely)"
-            told.append(f"H = {verdict['lowest']} at D = {studies[name]['n_embd']}{also}")
+            width, h = studies[name]["n_embd"], verdict["lowest"]
+            told.append(f"H = {h} (d_h = {width // h}) at D = {width}{besides(verdict)}")
     return f" With nothing but the width changed, the lowest loss is that of {listed(told)}." if told else ""
 
 
+def besides(verdict: Mapping) -> str:
+    """The head counts that may have the lowest loss as well."""
+    rest = [str(h) for h in verdict["best"] if h != verdict["lowest"]]
+    return f" (H = {listed(rest)} not excluded)" if rest else " (surely)"
+
+
 def alike(one: Mapping, other: Mapping, *but: str) -> bool:
-    """Whether two studies have the same settings but those; on another machine or of other text they have not."""
+    """Whether two studies have the same settings but those: text and precision, too."""
     held, theirs = one["settings"], other["settings"]
     return all(held.get(key) == theirs.get(key) for key in {*held, *theirs} - {*but})
 
@@ -156,8 +174,8 @@ def trends(studies: Studies) -> str:
         parts.append(f"does not differ between any two head counts by {margin:g} in {listed(names['same'])}")
     unsure: dict[str, list[str]] = {}
     for name in names["unsure"]:
-        pairs = [p for p in verdicts[name]["pairs"] if p["verdict"] in ("worse", "better")]
-        but = listed([f"H = {p['n_head']} is {p['verdict']} than {p['reference']}" for p in pairs])
+        worse = [str(h) for h in heads_of(verdicts[name]) if standing(verdicts[name], h) == "worse"]
+        but = f"H = {listed(worse)} worse than {verdicts[name]['lowest']}" * bool(worse)
         unsure.setdefault(f" (but {but})" * bool(but), []).append(name)
     if unsure:
         parts.append(f"has no sure trend in {'; in '.join(listed(of) + but for but, of in unsure.items())}")
@@ -195,12 +213,17 @@ def beside(studies: Studies, verdicts: Mapping[str, Mapping]) -> str:
     others = {name: trend for name, trend in found.items() if name != CENTRE and trend["low"] is not None}
     if not others or found[CENTRE]["low"] is None:
         return ""
-    below = [name for name, trend in others.items() if apart(found[CENTRE], trend)]
-    above = [name for name, trend in others.items() if apart(trend, found[CENTRE])]
-    told = [f"lower in {listed(below)}"] * bool(below) + [f"higher in {listed(above)}"] * bool(above)
+    told = []
+    for where, names in (
+        ("above", [name for name, trend in others.items() if apart(trend, found[CENTRE])]),
+        ("below", [name for name, trend in others.items() if apart(found[CENTRE], trend)]),
+    ):
+        of = [f"{name} ({signed(others[name]['estimate'])})" for name in names]
+        told += [f"{where} it in {listed(of)}"] * bool(of)
     if not told:
         return " On the same text all intervals overlap the centre's: that the setting matters is not shown."
-    return f" On the same text the trend is, by intervals that do not overlap the centre's, {' and '.join(told)}."
+    at = f"the centre's trend ({signed(found[CENTRE]['estimate'])})"
+    return f" On the same text, beside {at}, the whole interval lies {' and '.join(told)}."
 
 
 def by_length(studies: Studies) -> str:
@@ -216,12 +239,18 @@ def by_length(studies: Studies) -> str:
     if len(found) < 2:
         return ""
     told = [
-        f"{with_ends(verdict['trend'])} after {iters:,} iterations, H = {verdict['lowest']} the lowest"
+        f"{with_ends(verdict['trend'])} after {iters:,} iterations, "
+        f"H = {verdict['lowest']} the lowest{besides(verdict)}"
         for iters, verdict in sorted(found.items())
     ]
-    signs = {verdict["trend"]["estimate"] > 0 for verdict in found.values() if verdict["trend"]["sure"]}
-    turns = " The sign turns: a short training says another thing of H than a long one." * (len(signs) > 1)
-    return f"With nothing but the length of training changed, a doubling of H does this: {'; '.join(told)}.{turns}"
+    sure = [(iters, verdict["trend"]) for iters, verdict in sorted(found.items()) if verdict["trend"]["sure"]]
+    turns = [
+        f"between {before:,} and {after:,} iterations"
+        for (before, one), (after, other) in pairwise(sure)
+        if one["estimate"] * other["estimate"] < 0
+    ]
+    turn = f" The sign turns {' and again '.join(turns)}." * bool(turns)
+    return f"With nothing but the length of training changed, a doubling of H does this: {'; '.join(told)}.{turn}"
 
 
 def on_the_way(study: Mapping) -> str:
@@ -298,74 +327,10 @@ def checked(studies: Studies) -> str:
     shared = sorted(set.intersection(*(set(heads_of(verdict)) for verdict in both)))
     pairs = [with_ends(difference(verdict, shared[-1], shared[0])) for verdict in both] if len(shared) > 1 else []
     same = f" H = {shared[-1]} against H = {shared[0]}: {pairs[1]}, against {pairs[0]}." if pairs else ""
+    left = [str(h) for h in heads_of(both[0]) if h not in shared]
+    same += f" H = {listed(left)} was not trained again." * bool(left)
     return (
         f"With seeds {listed([str(seed) for seed in second['seeds']])} in {studies[CHECKED]['settings']['precision']}, "
         f"{with_ends(second)} nats per token for each doubling of H, against {with_ends(first)} at the centre: "
         f"{agreement(first, second)}.{same}"
     )
-
-
-def one_head(studies: Studies) -> str:
-    """The fewest heads, and the most, against the head count with the lowest loss; one against eight, where trained."""
-    verdicts = verdicts_of(studies)
-    if not verdicts:
-        return ""
-    rows, said = [], {"The fewest heads": {}, "The most": {}}
-    for name, verdict in verdicts.items():
-        heads, lowest = heads_of(verdict), verdict["lowest"]
-        row = [name, str(lowest)]
-        for who, h in zip(said, (heads[0], heads[-1]), strict=True):
-            found = standing(verdict, h)
-            said[who].setdefault(found, []).append(name)
-            told = "" if h == lowest else f"{with_ends(difference(verdict, h, lowest))}, "
-            row.append(f"H = {h}: {told}{found}")
-        rows.append([*row, with_ends(difference(verdict, 1, 8)) if {1, 8} <= set(heads) else "–"])
-    told = [
-        f"{who}, against the H with the lowest loss: "
-        + "; ".join(f"{found} in {listed(names)}" for found, names in kinds.items())
-        + "."
-        for who, kinds in said.items()
-    ]
-    head = ["study", "lowest H", "fewest heads − lowest (95 % CI)", "most heads − lowest (95 % CI)", "H = 1 − H = 8"]
-    columns = len(head) - all(row[-1] == "–" for row in rows)
-    return "\n\n".join([" ".join(told), markdown(head[:columns], [row[:columns] for row in rows])])
-
-
-def bottleneck(studies: Studies) -> str:
-    """The most heads against the lowest H, and the fewest, by a head's size d_h, in studies that differ in D or T."""
-    rows: list[list[str]] = []
-    costs: dict[str, dict[str, Mapping]] = {"the H with the lowest loss": {}, "the fewest heads": {}}
-    for name, study in sorted(studies.items(), key=lambda item: (item[1]["block_size"], item[1]["n_embd"])):
-        verdict = verdict_of(study)
-        if verdict is None or not (name == CENTRE or name.startswith(("width", "context", "narrow"))):
-            continue
-        few, many, lowest = heads_of(verdict)[0], heads_of(verdict)[-1], verdict["lowest"]
-        width, length = study["n_embd"], study["block_size"]
-        row = [name, str(width), str(length), str(many), str(width // many), number(width / many / length, 3)]
-        for against, other in zip(costs, (lowest, few), strict=True):
-            pair = difference(verdict, many, other) if many != other else None
-            if pair and CENTRE in studies and length == studies[CENTRE]["block_size"]:
-                costs[against][f"D = {width}"] = pair
-            row.append(f"H = {other}: {with_ends(pair) if pair else '–'}")
-        rows.append(row)
-    head = ["study", "D", "T", "most heads H", "d_h = D / H", "d_h / T"]
-    head += [f"loss − loss of {against} (95 % CI)" for against in costs]
-    told = [text for against, of in costs.items() if (text := with_width(of, against))]
-    own = " Against the fewest heads, what these cost themselves counts too." * bool(told)
-    return "\n\n".join([" ".join(told) + own, markdown(head, rows)]).strip() if rows else ""
-
-
-def with_width(costs: Mapping[str, Mapping], against: str) -> str:
-    """Whether the cost of the most heads falls with D; costs in the order of D."""
-    if len(costs) < 2:
-        return ""
-    falls = [f"{a} to {b}" for a, b in combinations(costs, 2) if apart(costs[a], costs[b])]
-    rises = [f"{a} to {b}" for a, b in combinations(costs, 2) if apart(costs[b], costs[a])]
-    told = [f"it {way} from {listed(steps)}" for way, steps in (("falls", falls), ("rises", rises)) if steps]
-    differ = " and ".join(told) or "all intervals overlap, so that a wider D takes the cost away is not shown"
-    kinds: dict[str, list[str]] = {}
-    for name, cost in costs.items():
-        clear = "nothing that is sure" if not cost["sure"] else "more" if cost["estimate"] > 0 else "less"
-        kinds.setdefault(clear, []).append(name)
-    parts = [f"{what} at {listed(kinds[what])}" for what in ("more", "less", "nothing that is sure") if what in kinds]
-    return f"Against {against}, at the centre's T, the most heads cost {'; '.join(parts)}; {differ}."

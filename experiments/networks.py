@@ -31,14 +31,23 @@ def prunable(study: Mapping) -> str:
         for most in RISES:
             shares = [100 * within(curve, most) / curve["ablated"][-1] for curve in curves]
             row.append(f"{over_seeds(shares, 0)} %")
+        row.append(" / ".join(f"{100 * share:.0f}" for share in by_layer(curves, RISES[-1])) + " %")
         alone = [[value for layer in curve["alone"] for value in layer] for curve in curves]
         row.append(signed(float(np.mean([np.median(values) for values in alone]))))
         row.append(signed(float(np.mean([max(values) for values in alone]))))
         alike = [similarity({0: sections["heads"][name]}) for name in names] if h > 1 else []
         rows.append([*row, over_seeds(alike, 2) if alike else "–"])
     head = ["H", "heads in all", *(f"pruned before the loss rises by over {most:g} nats" for most in RISES)]
+    head += ["of these by layer, from the first: part of its heads"]
     head += ["loss increase without one head: median", "the most", "similarity of two heads of a layer"]
     return f"The order of heads is that of their importance alone{at_rate(study)}:\n\n{markdown(head, rows)}"
+
+
+def by_layer(curves: Sequence[Mapping], most: float) -> list[float]:
+    """The part of each layer's heads that goes before the loss has risen by more than `most`, mean over seeds."""
+    gone = [[layer for layer, _ in curve["order"][: within(curve, most)]] for curve in curves]
+    sizes = [len(layer) for layer in curves[0]["alone"]]
+    return [float(np.mean([of.count(layer) / size for of in gone])) for layer, size in enumerate(sizes)]
 
 
 def over_seeds(values: Sequence[float], digits: int) -> str:

@@ -12,7 +12,7 @@ from analysis.report.figures import render
 from analysis.report.words import listed
 from data.dataset import prepare
 from experiment.folder import Experiment
-from experiments import findings, networks
+from experiments import findings, networks, published
 from experiments.findings import CENTRE, CHECKED, LEARNED, Studies
 from experiments.ngrams import ngram_loss
 from files import make_folder, write_bytes, write_text
@@ -87,8 +87,8 @@ def write_page(page: Path, held: Mapping[str, Mapping]) -> None:
         "baselines": held.get(CENTRE, {}).get("baselines", ""),
         "checked": findings.checked(studies),
         "relations": networks.relations(studies.get(LEARNED, {})),
-        "one head": findings.one_head(studies),
-        "bottleneck": findings.bottleneck(studies),
+        "one head": published.one_head(studies),
+        "bottleneck": published.bottleneck(studies),
         "prunable": networks.prunable(studies.get(CENTRE, {})),
         "studies": "\n".join(
             f"- **{name}**: {' '.join(study['answer'])}" for name, study in studies.items() if name != CHECKED
@@ -103,7 +103,7 @@ def write_page(page: Path, held: Mapping[str, Mapping]) -> None:
         figure = f"![Effect of H by study, and the trends]({folder_of(page).name}/map.svg)\n\n{picture.caption}"
         parts["map"] = f"{findings.markdown(table.head, table.rows)}\n\n{figure}"
     for name in (CENTRE, LEARNED):
-        parts[f"opening of {name}"] = "\n\n".join(studies[name]["opening"]) if name in studies else ""
+        parts[f"opening of {name}"] = "\n\n".join(studies[name]["opening"][1:]) if name in studies else ""
     text = TEMPLATE.read_text(encoding="utf-8")
     for name, part in parts.items():
         text = text.replace(f"<!-- {name} -->", part or NOTHING)
@@ -123,18 +123,19 @@ def machines(held: Mapping[str, Mapping]) -> str:
             f"- {listed(names)}: the {version} version, {hours:.1f} hours of training on {' and '.join(devices)}, "
             f"commit {commits or 'unknown'}"
         )
-    return "\n".join(lines)
+    dirty = any(commit.endswith("+") for of in held.values() for commit in of["made"]["commits"])
+    return "\n".join(lines) + "\n\n+: with changes that were not yet committed." * dirty
 
 
-def again(held: Mapping[str, Mapping], published: Mapping[str, Mapping]) -> str:
-    """Whether studies that were made again say of H what was published; a line each."""
-    mine, theirs = (
-        findings.verdicts_of({name: of["study"] for name, of in each.items()}) for each in (held, published)
-    )
+def again(held: Mapping[str, Mapping], before: Mapping[str, Mapping]) -> str:
+    """Whether studies that were made again have the sign and the lowest H that were published; a line each."""
+    mine, theirs = (findings.verdicts_of({name: of["study"] for name, of in each.items()}) for each in (held, before))
     lines = []
     for name in mine:
         if name in theirs:
             here, there = mine[name]["trend"], theirs[name]["trend"]
             told = f"{findings.with_ends(here)} here, {findings.with_ends(there)} published"
-            lines.append(f"{name}: {told}: {findings.agreement(here, there)}")
+            lowest = mine[name]["lowest"], theirs[name]["lowest"]
+            at = f"H = {lowest[0]} the lowest" + (f", not {lowest[1]}" if lowest[0] != lowest[1] else ", as published")
+            lines.append(f"{name}: {told}: {findings.agreement(here, there)}; {at}")
     return "\n".join(lines) or "None of these studies is published."

@@ -41,8 +41,8 @@ def cut(n_run: int, largest: int, n_rank: int = 1, batch: int = 1) -> tuple[int,
 def go_on(together: Sequence[Run], held: Held) -> Stacks:
     """The stack of these runs; none where all are done, several where they have no step in common.
 
-    A kill can part them while their first checkpoints are written, or one of the ranks that train them: then as many
-    as can stay together do, and a run with one checkpoint begins again where it has others' company only there.
+    A kill, or the death of a rank, can leave them at unlike steps. Each part is as many as share a step, at the newest
+    such step. A run with a single checkpoint, its first, may also begin again, to keep its companions.
     """
     reached = {run: set(held[run]) | {0} if len(held[run]) < 2 else set(held[run]) for run in together}
     parts, rest = [], list(together)

@@ -1,0 +1,93 @@
+"""What the results page says of two published effects of the number of heads, by the losses. No number by hand.
+
+Each function takes studies as report.json holds them, by name, and returns Markdown.
+"""
+
+from collections.abc import Mapping
+from itertools import combinations
+
+from analysis.report.overview import verdict_of
+from analysis.report.words import listed, number
+from experiments.findings import (
+    CENTRE,
+    Studies,
+    apart,
+    difference,
+    heads_of,
+    markdown,
+    standing,
+    verdicts_of,
+    with_ends,
+)
+
+LOWEST = {"estimate": 0.0, "low": 0.0, "high": 0.0, "sure": False}
+"""What the head count with the lowest loss costs against itself."""
+
+
+def one_head(studies: Studies) -> str:
+    """The fewest heads, and the most, against the head count with the lowest loss; one against eight, where trained."""
+    verdicts = verdicts_of(studies)
+    if not verdicts:
+        return ""
+    rows, said = [], {"The fewest heads": {}, "The most": {}}
+    both = [name for name, of in verdicts.items() if {standing(of, heads_of(of)[end]) for end in (0, -1)} == {"worse"}]
+    for name, verdict in verdicts.items():
+        heads, lowest = heads_of(verdict), verdict["lowest"]
+        row = [name, str(lowest)]
+        for who, h in zip(said, (heads[0], heads[-1]), strict=True):
+            found = standing(verdict, h)
+            said[who].setdefault(found, []).append(name)
+            told = "" if h == lowest else f"{with_ends(difference(verdict, h, lowest))}, "
+            row.append(f"H = {h}: {told}{found}")
+        rows.append([*row, with_ends(difference(verdict, 1, 8)) if {1, 8} <= set(heads) else "–"])
+    told = [
+        f"{who}, against the H with the lowest loss: "
+        + "; ".join(f"{found} in {listed(names)}" for found, names in kinds.items())
+        + "."
+        for who, kinds in said.items()
+    ]
+    told.append(f"Both ends are surely worse than a head count in between in {listed(both) or 'no setting'}.")
+    head = ["study", "lowest H", "fewest heads − lowest (95 % CI)", "most heads − lowest (95 % CI)", "H = 1 − H = 8"]
+    columns = len(head) - all(row[-1] == "–" for row in rows)
+    return "\n\n".join([" ".join(told), markdown(head[:columns], [row[:columns] for row in rows])])
+
+
+def bottleneck(studies: Studies) -> str:
+    """The most heads against the lowest H, and the fewest, by a head's size d_h, in studies that differ in D or T."""
+    rows: list[list[str]] = []
+    costs: dict[str, dict[str, Mapping]] = {"the H with the lowest loss": {}, "the fewest heads": {}}
+    for name, study in sorted(studies.items(), key=lambda item: (item[1]["block_size"], item[1]["n_embd"])):
+        verdict = verdict_of(study)
+        if verdict is None or not (name == CENTRE or name.startswith(("width", "context", "narrow"))):
+            continue
+        few, many, lowest = heads_of(verdict)[0], heads_of(verdict)[-1], verdict["lowest"]
+        width, length = study["n_embd"], study["block_size"]
+        row = [name, str(width), str(length), str(many), str(width // many), number(width / many / length, 3)]
+        for against, other in zip(costs, (lowest, few), strict=True):
+            pair = difference(verdict, many, other) if many != other else LOWEST
+            if CENTRE in studies and length == studies[CENTRE]["block_size"]:
+                costs[against][f"D = {width}"] = pair
+            row.append(f"H = {other}: {with_ends(pair) if many != other else 'the lowest'}")
+        rows.append(row)
+    head = ["study", "D", "T", "most heads H", "d_h = D / H", "d_h / T"]
+    head += [f"loss − loss of {against} (95 % CI)" for against in costs]
+    told = [text for against, of in costs.items() if (text := with_width(of, against))]
+    own = " The loss of the fewest heads changes with D, too: the second comparison is not the cost of many alone."
+    own *= bool(told)
+    return "\n\n".join([" ".join(told) + own, markdown(head, rows)]).strip() if rows else ""
+
+
+def with_width(costs: Mapping[str, Mapping], against: str) -> str:
+    """Whether the cost of the most heads falls with D; costs in the order of D."""
+    if len(costs) < 2:
+        return ""
+    falls = [f"{a} to {b}" for a, b in combinations(costs, 2) if apart(costs[a], costs[b])]
+    rises = [f"{a} to {b}" for a, b in combinations(costs, 2) if apart(costs[b], costs[a])]
+    told = [f"it {way} from {listed(steps)}" for way, steps in (("falls", falls), ("rises", rises)) if steps]
+    differ = " and ".join(told) or "all intervals overlap, so that a wider D takes the cost away is not shown"
+    kinds: dict[str, list[str]] = {}
+    for name, cost in costs.items():
+        clear = "nothing that is sure" if not cost["sure"] else "more" if cost["estimate"] > 0 else "less"
+        kinds.setdefault("nothing, being the lowest," if cost is LOWEST else clear, []).append(name)
+    parts = [f"{what} at {listed(names)}" for what, names in sorted(kinds.items())]
+    return f"Against {against}, at the centre's T, the most heads cost {'; '.join(parts)}; {differ}."
