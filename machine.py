@@ -9,7 +9,8 @@ from errors import InputError
 
 
 def pick_device(name: str) -> torch.device:
-    """auto: cuda, else mps, else cpu. Raises InputError where the named device is not here."""
+    """auto: cuda, else mps, else cpu, whose subnormals are 0 from now on. Raises InputError where it is not here."""
+    flush_subnormals()
     available = {"cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available, "cpu": lambda: True}
     if name == "auto":
         return torch.device(next(kind for kind, here in available.items() if here()))
@@ -25,6 +26,16 @@ def pick_device(name: str) -> torch.device:
     if kind == "cuda" and (device.index or 0) >= (count := torch.cuda.device_count()):
         raise InputError(f"--device {name}: there are {count}; use cuda:0 to cuda:{count - 1}")
     return device
+
+
+def flush_subnormals() -> None:
+    """Let the CPU take numbers below 1.2e-38 as 0, as GPUs and bf16 products do.
+
+    It computes with them a hundred times slower, and a softmax that a high learning rate has saturated is full of them:
+    a training step at D = 256 and rate 0.012 took 100 ms a run with them, and 18 without. Threads take it over when
+    they begin, so this comes before the first large operation.
+    """
+    torch.set_flush_denormal(True)
 
 
 def device_name(device: torch.device) -> str:

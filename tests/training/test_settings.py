@@ -1,6 +1,8 @@
 """Fast paths change how long a step takes and nothing else."""
 
 import dataclasses
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -197,3 +199,23 @@ def test_a_run_that_does_not_fit_is_an_error_with_the_estimate(tmp_path, monkeyp
     monkeypatch.setattr(run_module.Stack, "step", full)
     with pytest.raises(WorkError, match=r"one run needs about 0\.\d GiB on cpu, which has .* train\.batch_size"):
         train_experiment(small_config(), tmp_path / "x", "cpu")
+
+
+def test_a_saturated_softmax_leaves_no_subnormals_in_any_thread():
+    """Two processes, as threads take the setting over when they begin: with it and without."""
+    program = """
+import sys, torch
+from machine import pick_device
+if sys.argv[1] == "picked":
+    pick_device("cpu")
+torch.set_num_threads(2)
+tiny = torch.full((2**22,), 1e-39)
+print(int((tiny * 0.5 != 0).sum()))
+"""
+    root = Path(__file__).parents[2]
+    found = {
+        how: subprocess.run([sys.executable, "-c", program, how], capture_output=True, text=True, check=True, cwd=root)
+        for how in ("picked", "not")
+    }
+    assert int(found["picked"].stdout) == 0
+    assert int(found["not"].stdout) == 2**22
