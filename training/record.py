@@ -68,14 +68,19 @@ def with_this_start(job: Job, asked: Sequence[Run], known: Sequence[Run], before
 
 
 def commit() -> str | None:
-    """The commit of this program's checkout, with a + where its files were changed; None where it is no checkout."""
+    """The commit of this program's checkout, with a + where files beside docs/ were changed; None where it is none."""
     root = Path(__file__).parent.parent
-    asked = ["git", f"--git-dir={root / '.git'}", f"--work-tree={root}", "describe", "--always", "--exclude=*"]
+    git = ["git", f"--git-dir={root / '.git'}", f"--work-tree={root}"]
+
+    def said(*argv: str) -> str:
+        done = subprocess.run([*git, *argv], capture_output=True, text=True, timeout=10, check=True, cwd=root)
+        return done.stdout.strip()
+
     try:
-        done = subprocess.run([*asked, "--dirty=+"], capture_output=True, text=True, timeout=10, check=True)
+        changed = said("status", "--porcelain", "--untracked-files=no", "--", ".", ":!docs")
+        return said("describe", "--always", "--exclude=*") + "+" * bool(changed)
     except (OSError, subprocess.SubprocessError):
         return None
-    return done.stdout.strip()
 
 
 def record(job: Job, init: dict | None, starts: list[dict[str, Any]]) -> None:

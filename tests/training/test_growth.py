@@ -1,6 +1,7 @@
 """An experiment takes more seeds, head counts and rates; what is trained keeps its bytes; refusals leave no trace."""
 
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from errors import InputError, WorkError
 from experiment.folder import Experiment
 from files import sha256
 from tests.conftest import small_config
+from training import record
 from training import run as run_module
 from training.loop import Stack
 from training.run import train_experiment
@@ -158,3 +160,20 @@ def test_a_folder_without_a_checkpoint_takes_a_new_config(tmp_path, monkeypatch)
     assert not (tmp_path / "x" / "h08-seed5").exists()
     assert len(experiment.environment["starts"]) == 1
     assert Experiment.open(tmp_path / "x").config == small_config(**QUICK)
+
+
+def test_a_commit_is_marked_where_what_shapes_runs_was_changed(tmp_path, monkeypatch):
+    """A page of results that was written into the checkout changes nothing of the runs after it."""
+    monkeypatch.setattr(record, "__file__", str(tmp_path / "training" / "record.py"))
+    assert record.commit() is None
+    for name in ("train.py", "docs/results.md"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("before")
+    author = ["-c", "user.name=x", "-c", "user.email=x"]
+    for command in (["init", "-q"], ["add", "."], [*author, "commit", "-qm", "x"]):
+        subprocess.run(["git", *command], cwd=tmp_path, check=True)
+    clean = record.commit()
+    (tmp_path / "docs" / "results.md").write_text("after")
+    assert record.commit() == clean
+    (tmp_path / "train.py").write_text("after")
+    assert record.commit() == f"{clean}+"
