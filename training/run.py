@@ -20,7 +20,7 @@ from experiment.config import Config
 from experiment.folder import Experiment, Run, refuse_links
 from experiment.pretrained import check_init, check_vocabulary, given_tokenizer, open_pretrained, other_split
 from files import make_folder, remove_folder, remove_temporaries, write_folder, write_text
-from machine import free_bytes, pick_device
+from machine import free_bytes, pick_device, subnormals_flushed
 from training import checkpoint
 from training.growth import asked_for, begun, examine, generations
 from training.job import Job
@@ -38,6 +38,7 @@ from training.validation import Validation
 log = logging.getLogger("headcount")
 
 
+@subnormals_flushed()
 def train_experiment(
     config: Config,
     path: Path,
@@ -103,6 +104,7 @@ def train_experiment(
     return job.experiment
 
 
+@subnormals_flushed()
 def follow(ranks: Ranks) -> None:
     """What torchrun's other processes do: train what the first one deals, until it has no more."""
     while (shared := ranks.share(None)) is not None:
