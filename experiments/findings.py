@@ -120,7 +120,7 @@ def choice(studies: Studies, verdicts: Mapping[str, Mapping]) -> str:
         for name, verdict in same.items()
         if take != verdict["lowest"] and (pair := difference(verdict, take, verdict["lowest"]))["high"] is not None
     ]
-    at_most = f" it costs at most {listed(costs)};" * bool(costs)
+    at_most = f" by the intervals it costs at most {listed(costs)};" * bool(costs)
     against = listed([f"{with_ends(difference(centre, h, take))} at H = {h}" for h in heads_of(centre) if h != take])
     return (
         f"At D = {width}, of H = {listed([str(h) for h in shared])}{untried(shared)}, take {take} "
