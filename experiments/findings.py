@@ -123,18 +123,21 @@ def choice(studies: Studies, verdicts: Mapping[str, Mapping]) -> str:
     at_most = f" by the intervals it costs at most {listed(costs)};" * bool(costs)
     against = listed([f"{with_ends(difference(centre, h, take))} at H = {h}" for h in heads_of(centre) if h != take])
     return (
-        f"At D = {width}, of H = {listed([str(h) for h in shared])}{untried(shared)}, take {take} "
+        f"At D = {width}, of H = {listed([str(h) for h in shared])}{untried(shared, same)}, take {take} "
         f"(d_h = {width // take}): it has the lowest loss in {lowest[take]} of {len(same)} settings{sure};{at_most} "
         f"it is surely worse than the lowest in {listed(worse[take]) or 'none'}, {others}. "
         f"At the centre the difference from H = {take} is {against}.{other_widths(studies, verdicts)}"
     )
 
 
-def untried(heads: Sequence[int]) -> str:
-    """The powers of two between the head counts that are not among them."""
-    powers = [2**power for power in range(heads[-1].bit_length())]
-    between = [str(h) for h in powers if heads[0] < h < heads[-1] and h not in heads]
-    return f" ({listed(between)} were not trained)" * bool(between)
+def untried(heads: Sequence[int], verdicts: Mapping[str, Mapping]) -> str:
+    """The powers of two between the head counts that are not among them, and the settings that have them."""
+    where: dict[str, list[str]] = {}
+    for h in (2**power for power in range(heads[-1].bit_length())):
+        if heads[0] < h < heads[-1] and h not in heads:
+            where.setdefault(listed([name for name, of in verdicts.items() if h in heads_of(of)]), []).append(str(h))
+    told = [f"{listed(of)} {f'only in {names}' if names else 'in none'}" for names, of in where.items()]
+    return f" ({'; '.join(told)})" * bool(told)
 
 
 def other_widths(studies: Studies, verdicts: Mapping[str, Mapping]) -> str:

@@ -5,10 +5,10 @@
 
 A study is a config and what is changed in it; each H is compared at its own best of three learning rates, and of more
 where the best one ends the grid, with seeds added until all pairs are settled to within 0.01 nats or there are twelve.
---reduced is a smaller map, about an hour on two CPU cores with AVX-512: fewer head counts and seeds, none added, and
-the studies that are cheap, trained as long as in the whole one. A command that was killed goes on where it stood. What
-compare.py wrote of a study is kept beside the page, which is made from all that is kept there; a page other than
-docs/results.md is compared with the published one, study by study.
+--reduced is a smaller map, about an hour on two CPU cores with AVX-512: fewer seeds, none added, fewer head counts but
+at the centre, and the studies that are cheap, trained as long as in the whole one. A command that was killed goes on
+where it stood. What compare.py wrote of a study is kept beside the page, which is made from all that is kept there; a
+page other than docs/results.md is compared with the published one, study by study.
 """
 
 import argparse
@@ -50,7 +50,7 @@ class Study:
 
 
 STUDIES = {
-    CENTRE: Study(networks=True),
+    CENTRE: Study(reduced=REDUCED | {"sweep.n_head": "1,2,4,8,16"}, networks=True),
     "width-32": Study({"model.n_embd": 32, **HIGHER}),
     "width-64": Study({"model.n_embd": 64, **HIGHER}),
     "width-256": Study({"model.n_embd": 256}, cheap=False),

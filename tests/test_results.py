@@ -225,8 +225,8 @@ def test_findings_say_what_the_reports_hold():
     studies = {"centre": centre, "context-32": flat, "width-256": wide, "tales": other, "checked": centre}
     said = findings.practice(studies)
     assert (
-        "1. At D = 128, of H = 1 and 16 (2, 4 and 8 were not trained), take 1 (d_h = 128): it has the lowest loss in "
-        "1 of 2 settings, surely in centre; by the intervals it costs at most 0.0090 in context-32; it is surely "
+        "1. At D = 128, of H = 1 and 16 (2 and 8 in none; 4 only in centre), take 1 (d_h = 128): it has the lowest "
+        "loss in 1 of 2 settings, surely in centre; by the intervals it costs at most 0.0090 in context-32; it is surely "
         "worse than the lowest in none, H = 16 in 1. " in findings.practice({"centre": centre, "context-32": flat})
     )
     assert (
