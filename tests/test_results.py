@@ -226,9 +226,9 @@ def test_findings_say_what_the_reports_hold():
     said = findings.practice(studies)
     assert (
         "1. At D = 128, of H = 1 and 16 (2 and 8 in none; 4 only in centre), take 1 (d_h = 128): it has the lowest "
-        "loss in 1 of 2 settings, surely in centre; by the intervals it costs at most 0.0090 in context-32; it is surely "
-        "worse than the lowest in none, H = 16 in 1. " in findings.practice({"centre": centre, "context-32": flat})
-    )
+        "loss in 1 of 2 settings, surely in centre; by the intervals it costs at most 0.0090 in context-32; it is "
+        "surely worse than the lowest in none, H = 16 in 1. "
+    ) in findings.practice({"centre": centre, "context-32": flat})
     assert (
         "take 16 (d_h = 8): it has the lowest loss in 2 of 3 settings, surely in tales; by the intervals it costs at "
         "most 0.0600 in centre; it is surely worse than the lowest in centre, H = 1 in 1. At the centre the difference "
