@@ -73,7 +73,7 @@ STUDIES = {
         settled=False,  # which would add the centre's own seeds
     ),
     LEARNED: Study(
-        {"sweep.learning_rate": "1e-3,3e-3,1e-2"},
+        {"train.max_iters": 4800, "sweep.learning_rate": "1e-3,3e-3,1e-2"},
         config="configs/tales.yaml",
         reduced={"sweep.learning_rate": "3e-3", "sweep.n_head": "1,4,16"},
         networks=True,
