@@ -17,7 +17,9 @@ Studies = Mapping[str, Mapping]
 NEAR = 0.1
 """Nats per token from the floor within which a run counts as having reached it."""
 KINDS = ("falls", "rises", "same", "unsure")
-CENTRE, CHECKED, LEARNED = "centre", "checked", "tales-learned"
+CENTRE, CHECKED, ELSEWHERE, LEARNED = "centre", "checked", "elsewhere", "tales-learned"
+AGAIN = (CHECKED, ELSEWHERE)
+"""The studies that are the centre trained again: no settings of the map."""
 
 
 def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -55,8 +57,8 @@ def with_ends(row: Mapping) -> str:
 
 
 def verdicts_of(studies: Studies) -> dict[str, dict]:
-    """The studies that are settings of the map, with what each says; the check of the centre is none."""
-    return {name: found for name, study in studies.items() if name != CHECKED and (found := verdict_of(study))}
+    """The studies that are settings of the map, with what each says."""
+    return {name: found for name, study in studies.items() if name not in AGAIN and (found := verdict_of(study))}
 
 
 def apart(one: Mapping, other: Mapping) -> bool:
@@ -273,13 +275,6 @@ def on_the_way(study: Mapping) -> str:
     return markdown(["iteration", *(f"H = {h}" for h in sorted(best))], rows)
 
 
-def agreement(one: Mapping, other: Mapping) -> str:
-    """Whether two trends, of a study that was made twice, have the same sign; how sure that is."""
-    sure = one["sure"] and other["sure"]
-    signs = "the same sign" if one["estimate"] * other["estimate"] > 0 else "opposite signs"
-    return signs if sure else f"{signs}, not sure"
-
-
 def gains(study: Mapping) -> str:
     """The relations whose loss changes with H by their intervals."""
     section = study.get("sections", {}).get("relations")
@@ -319,21 +314,3 @@ def near_floor(section: Mapping, relation: str) -> list[str]:
     losses = sorted(section["loss"][relation].items(), key=lambda item: int(item[0]))
     floor = section["floor"][relation]
     return [f"{sum(loss < floor + NEAR for loss in of.values())} of {len(of)}" for _, of in losses]
-
-
-def checked(studies: Studies) -> str:
-    """Whether the centre, trained again in another way, says the same."""
-    both = [verdict_of(studies[name]) for name in (CENTRE, CHECKED) if name in studies]
-    if len(both) < 2 or None in both:
-        return ""
-    first, second = (verdict["trend"] for verdict in both)
-    shared = sorted(set.intersection(*(set(heads_of(verdict)) for verdict in both)))
-    pairs = [with_ends(difference(verdict, shared[-1], shared[0])) for verdict in both] if len(shared) > 1 else []
-    same = f" H = {shared[-1]} against H = {shared[0]}: {pairs[1]}, against {pairs[0]}." if pairs else ""
-    left = [str(h) for h in heads_of(both[0]) if h not in shared]
-    same += f" H = {listed(left)} was not trained again." * bool(left)
-    return (
-        f"With seeds {listed([str(seed) for seed in second['seeds']])} in {studies[CHECKED]['settings']['precision']}, "
-        f"{with_ends(second)} nats per token for each doubling of H, against {with_ends(first)} at the centre: "
-        f"{agreement(first, second)}.{same}"
-    )

@@ -12,8 +12,8 @@ from analysis.report.figures import render
 from analysis.report.words import listed
 from data.dataset import prepare
 from experiment.folder import Experiment
-from experiments import findings, networks, published
-from experiments.findings import CENTRE, CHECKED, LEARNED, Studies
+from experiments import findings, networks, published, repeated
+from experiments.findings import AGAIN, CENTRE, LEARNED, Studies
 from experiments.ngrams import ngram_loss
 from files import make_folder, write_bytes, write_text
 from training.growth import seconds_of
@@ -85,13 +85,14 @@ def write_page(page: Path, held: Mapping[str, Mapping]) -> None:
         "by length": findings.by_length(studies),
         "on the way": findings.on_the_way(studies.get(CENTRE, {})),
         "baselines": held.get(CENTRE, {}).get("baselines", ""),
-        "checked": findings.checked(studies),
+        "checked": repeated.checked(studies),
+        "elsewhere": repeated.elsewhere(studies),
         "relations": networks.relations(studies.get(LEARNED, {})),
         "one head": published.one_head(studies),
         "bottleneck": published.bottleneck(studies),
         "prunable": networks.prunable(studies.get(CENTRE, {})),
         "studies": "\n".join(
-            f"- **{name}**: {' '.join(study['answer'])}" for name, study in studies.items() if name != CHECKED
+            f"- **{name}**: {' '.join(study['answer'])}" for name, study in studies.items() if name not in AGAIN
         ),
         "kept": f"[{folder_of(page).name}/]({folder_of(page).name})",
         "machine": machines(held),
@@ -125,17 +126,3 @@ def machines(held: Mapping[str, Mapping]) -> str:
         )
     dirty = any(commit.endswith("+") for of in held.values() for commit in of["made"]["commits"])
     return "\n".join(lines) + "\n\n+: with changes that were not yet committed." * dirty
-
-
-def again(held: Mapping[str, Mapping], before: Mapping[str, Mapping]) -> str:
-    """Whether studies that were made again have the sign and the lowest H that were published; a line each."""
-    mine, theirs = (findings.verdicts_of({name: of["study"] for name, of in each.items()}) for each in (held, before))
-    lines = []
-    for name in mine:
-        if name in theirs:
-            here, there = mine[name]["trend"], theirs[name]["trend"]
-            told = f"{findings.with_ends(here)} here, {findings.with_ends(there)} published"
-            lowest = mine[name]["lowest"], theirs[name]["lowest"]
-            at = f"H = {lowest[0]} the lowest" + (f", not {lowest[1]}" if lowest[0] != lowest[1] else ", as published")
-            lines.append(f"{name}: {told}: {findings.agreement(here, there)}; {at}")
-    return "\n".join(lines) or "None of these studies is published."

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from analysis.report.overview import verdict_of
-from analysis.report.words import signed
+from analysis.report.words import number, signed
 from experiment.folder import Experiment
-from experiments import findings, networks, published, results
+from experiments import findings, networks, published, repeated, results
 from experiments.ngrams import ngram_loss
 from experiments.page import NOTHING, keep, kept, machines, write_page
 from experiments.results import ROOT, Study
@@ -45,6 +45,7 @@ def test_every_number_of_the_page_is_a_reports(tmp_path, monkeypatch, capsys):
     short, learned = SMALL | {"train.max_iters": 2}, SMALL | {"sweep.learning_rate": "1e-3"}
     studies = {"centre": centre, "iterations-200": Study(centre.changes, reduced=short)}
     studies |= {"checked": Study(centre.changes, reduced=learned | {"sweep.seed": "2,3"})}
+    studies |= {"elsewhere": Study(centre.changes, reduced=SMALL)}
     studies |= {"tales-learned": Study(centre.changes, reduced=learned | {"train.max_iters": 3}, networks=True)}
     monkeypatch.setattr(results, "STUDIES", studies)
     monkeypatch.setattr(results, "run", in_this_process)
@@ -57,7 +58,7 @@ def test_every_number_of_the_page_is_a_reports(tmp_path, monkeypatch, capsys):
     assert "## The map" in (text := page.read_text())
     assert NOTHING in text
     shutil.rmtree(tmp_path / "out")  # as on another machine: what is kept beside the page is enough
-    monkeypatch.setattr(sys, "argv", [*argv, "--only", "centre", "checked", "tales-learned"])
+    monkeypatch.setattr(sys, "argv", [*argv, "--only", "centre", "checked", "elsewhere", "tales-learned"])
     results.main()
     rates, _ = results.learning_rates(tmp_path / "out" / "centre")
     assert {1e-3, 1e-2} < rates  # of two rates the best one ends the grid: it was widened
@@ -77,6 +78,7 @@ def test_every_number_of_the_page_is_a_reports(tmp_path, monkeypatch, capsys):
         assert f"| {name} | {signed(trend['estimate'])} |" in text
         assert study["answer"][0] in text
     assert "With seeds 2 and 3 in " in text
+    assert "Pairs that were told otherwise: none. The same run ends 0.0000 nats away" in text  # on this same machine
     assert (commit() or "unknown") in text  # none outside a checkout
     assert (page.parent / "results" / "map.svg").exists()
     monkeypatch.setattr(sys, "argv", [*argv[:4], "--only", "centre", "--seeds", "0:3", "--device", "cpu"])
@@ -142,7 +144,7 @@ def test_studies_made_alike_are_named_together():
     ],
 )
 def test_a_study_made_twice_agrees_or_does_not(one, other, said):
-    assert findings.agreement(row(*one), row(*other)) == said
+    assert repeated.agreement(row(*one), row(*other)) == said
 
 
 def test_a_grid_is_widened_so_often_and_no_more(monkeypatch):
@@ -249,9 +251,9 @@ def test_findings_say_what_the_reports_hold():
     )
     assert "that the setting matters is not shown" in findings.trends({"centre": centre, "width-256": wide})
     assert "the centre's" not in findings.trends({"centre": centre, "tales": other})  # other tokens, another unit
-    assert "against +0.0100 (+0.0050 … +0.0150) at the centre: the same sign. H = 16" in findings.checked(studies)
+    assert "against +0.0100 (+0.0050 … +0.0150) at the centre: the same sign. H = 16" in repeated.checked(studies)
     alone = study_of(row(0.01, 0.005, seeds=[0, 1]), [pair(8, 2, 0.02, "worse")], 2, [2])
-    assert "same sign" in (told := findings.checked(studies | {"checked": alone}))
+    assert "same sign" in (told := repeated.checked(studies | {"checked": alone}))
     assert "against H" not in told  # no two head counts that both have
     assert told.endswith("H = 1, 4 and 16 was not trained again.")
     table = published.bottleneck(studies)
@@ -266,6 +268,29 @@ def test_findings_say_what_the_reports_hold():
     assert "Both ends are surely worse than a head count in between in no setting." in table
     assert "The fewest heads, against the H with the lowest loss: surely the lowest in centre; the same to" in table
     assert "| centre | 1 | H = 1: surely the lowest | H = 16: +0.0500 (+0.0400 … +0.0600), worse |" in table
+
+
+def test_the_same_seeds_elsewhere_are_compared_run_by_run():
+    def of(lowest, best, verdict, losses):
+        study = study_of(row(0.01, 0.005), [pair(4, 1, 0.02, verdict)], lowest, best)
+        study["tuned"][0] |= {"best_learning_rate": {"1": 1e-3, "4": 1e-3}}
+        study["tuned"][0]["verdict"]["standard_deviation"] = 0.012
+        run = {"n_head": 4, "learning_rate": 1e-3, "left_out": None}
+        runs = [run | {"seed": seed, "val_loss": [4, loss]} for seed, loss in enumerate(losses)]
+        return study | {"runs": [*runs, run | {"seed": 0, "learning_rate": 1e-2, "val_loss": [4, 9 * losses[0]]}]}
+
+    studies = {"centre": of(1, [1], "worse", [2.0, 2.1, 2.2]), "elsewhere": of(4, [1, 4], "open", [2.01, 2.08])}
+    assert repeated.elsewhere(studies) == (
+        "There +0.0100 (+0.0050 … +0.0150) nats per token for each doubling of H, against +0.0100 (+0.0050 … +0.0150) "
+        "at the centre: the same sign. The lowest loss is that of H = 4 there (H = 1 not excluded), and of H = 1 at "
+        "the centre (surely). Pairs that were told otherwise: H = 4 against H = 1, +0.0200 (−0.0100 … +0.0500), not "
+        "settled, against +0.0200 (+0.0100 … +0.0300), worse. The same run ends 0.0112 nats away, beside a residual "
+        "SD of 0.0120 at the centre."
+    )
+    assert repeated.rounding(*studies.values()) == number((np.std([0.01, -0.02, -0.01, 0.02], ddof=0) ** 2 / 2) ** 0.5)
+    assert repeated.elsewhere({"centre": studies["centre"]}) == ""
+    assert "centre" in findings.verdicts_of(studies)
+    assert "elsewhere" not in findings.verdicts_of(studies)
 
 
 def test_a_sign_that_turns_with_the_length_of_training_is_said():

@@ -1,0 +1,108 @@
+"""What the results page says of studies that were trained again. No number by hand.
+
+Studies are as report.json holds them, by name, unless a function says otherwise; each returns Markdown.
+"""
+
+import math
+from collections.abc import Mapping
+
+from analysis.report.overview import verdict_of
+from analysis.report.words import listed, number
+from experiments.findings import (
+    CENTRE,
+    CHECKED,
+    ELSEWHERE,
+    Studies,
+    besides,
+    difference,
+    heads_of,
+    verdicts_of,
+    with_ends,
+)
+
+
+def agreement(one: Mapping, other: Mapping) -> str:
+    """Whether two trends, of a study that was made twice, have the same sign; how sure that is."""
+    sure = one["sure"] and other["sure"]
+    signs = "the same sign" if one["estimate"] * other["estimate"] > 0 else "opposite signs"
+    return signs if sure else f"{signs}, not sure"
+
+
+def checked(studies: Studies) -> str:
+    """Whether the centre, trained again in another way, says the same."""
+    both = [verdict_of(studies[name]) for name in (CENTRE, CHECKED) if name in studies]
+    if len(both) < 2 or None in both:
+        return ""
+    first, second = (verdict["trend"] for verdict in both)
+    shared = sorted(set.intersection(*(set(heads_of(verdict)) for verdict in both)))
+    pairs = [with_ends(difference(verdict, shared[-1], shared[0])) for verdict in both] if len(shared) > 1 else []
+    same = f" H = {shared[-1]} against H = {shared[0]}: {pairs[1]}, against {pairs[0]}." if pairs else ""
+    left = [str(h) for h in heads_of(both[0]) if h not in shared]
+    same += f" H = {listed(left)} was not trained again." * bool(left)
+    return (
+        f"With seeds {listed([str(seed) for seed in second['seeds']])} in {studies[CHECKED]['settings']['precision']}, "
+        f"{with_ends(second)} nats per token for each doubling of H, against {with_ends(first)} at the centre: "
+        f"{agreement(first, second)}.{same}"
+    )
+
+
+def elsewhere(studies: Studies) -> str:
+    """What another machine makes of the centre's own runs: the trend, the lowest H, pairs; how far runs are moved."""
+    both = [verdict_of(studies[name]) for name in (CENTRE, ELSEWHERE) if name in studies]
+    if len(both) < 2 or None in both:
+        return ""
+    here, there = both
+    told = [
+        f"There {with_ends(there['trend'])} nats per token for each doubling of H, against {with_ends(here['trend'])} "
+        f"at the centre: {agreement(there['trend'], here['trend'])}. The lowest loss is that of H = {there['lowest']} "
+        f"there{besides(there)}, and of H = {here['lowest']} at the centre{besides(here)}."
+    ]
+    shared = [h for h in heads_of(there) if h in heads_of(here)]
+    pairs = [(difference(there, h, least), difference(here, h, least)) for least in shared for h in shared if h > least]
+    words = {"open": "not settled"}
+    changed = [
+        f"H = {one['n_head']} against H = {one['reference']}, {with_ends(one)}, "
+        f"{words.get(one['verdict'], one['verdict'])}, against {with_ends(other)}, "
+        f"{words.get(other['verdict'], other['verdict'])}"
+        for one, other in pairs
+        if one["verdict"] != other["verdict"]
+    ]
+    told.append(f"Pairs that were told otherwise: {'; '.join(changed) or 'none'}.")
+    if moved := rounding(studies[CENTRE], studies[ELSEWHERE]):
+        spread = number(here["standard_deviation"])
+        told.append(f"The same run ends {moved} nats away, beside a residual SD of {spread} at the centre.")
+    return " ".join(told)
+
+
+def rounding(one: Mapping, other: Mapping) -> str:
+    """How far the machine alone moves a run's final loss, as a standard deviation: that of the difference over √2.
+
+    Of the runs that both have, at the learning rates that are best for some H in the first.
+    """
+    rates = set(one["tuned"][0]["best_learning_rate"].values())
+    first, second = (
+        {
+            (run["n_head"], run["seed"], run["learning_rate"]): run["val_loss"][-1]
+            for run in study["runs"]
+            if run["learning_rate"] in rates and not run["left_out"]
+        }
+        for study in (one, other)
+    )
+    differences = [first[run] - second[run] for run in first.keys() & second.keys()]
+    if not differences:
+        return ""
+    return number(math.sqrt(sum(d**2 for d in differences) / len(differences) / 2))
+
+
+def again(held: Mapping[str, Mapping], before: Mapping[str, Mapping]) -> str:
+    """Whether studies that were made again have the sign and the lowest H that were published; a line each."""
+    mine, theirs = (verdicts_of({name: of["study"] for name, of in each.items()}) for each in (held, before))
+    lines = []
+    for name in mine:
+        if name in theirs:
+            here, there = mine[name]["trend"], theirs[name]["trend"]
+            told = f"{with_ends(here)} here, {with_ends(there)} published"
+            lowest = mine[name]["lowest"], theirs[name]["lowest"]
+            at = f"H = {lowest[0]} the lowest" + (f", not {lowest[1]}" if lowest[0] != lowest[1] else ", as published")
+            lines.append(f"{name}: {told}: {agreement(here, there)}; {at}")
+    return "\n".join(lines) or "None of these studies is published."
