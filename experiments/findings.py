@@ -128,7 +128,8 @@ def choice(studies: Studies, verdicts: Mapping[str, Mapping]) -> str:
         f"At D = {width}, of H = {listed([str(h) for h in shared])}{untried(shared, same)}, take {take} "
         f"(d_h = {width // take}): it has the lowest loss in {lowest[take]} of {len(same)} settings{sure};{at_most} "
         f"it is surely worse than the lowest in {listed(worse[take]) or 'none'}, {others}. "
-        f"At the centre the difference from H = {take} is {against}.{other_widths(studies, verdicts)}"
+        f"At the centre H = {centre['lowest']} has the lowest loss{besides(centre)}; the difference from H = {take} "
+        f"is {against}.{other_widths(studies, verdicts)}"
     )
 
 
@@ -282,22 +283,24 @@ def gains(study: Mapping) -> str:
     found = {name: trend for name, trend in found.items() if trend["low"] is not None}
     if not found:
         return ""
+    heads = listed(sorted(next(iter(section["loss"].values()), {}), key=int))
+    near = {name: of for name in found if (of := near_floor(section, name))}
+    ends_near = {name: f", with {listed(of)} runs near its floor at H = {heads}" for name, of in near.items()}
     of = f"({LEARNED}{at_rate(study)}, nats per token of the tagged words for each doubling of H)"
     clear = {name: trend for name, trend in found.items() if trend["sure"]}
     if clear:
         told = [
-            f"{'falls' if trend['estimate'] < 0 else 'rises'} for {plain(name)} words, {with_ends(trend)}"
+            f"{'falls' if trend['estimate'] < 0 else 'rises'} for {plain(name)} words, "
+            f"{with_ends(trend)}{ends_near.get(name, '')}"
             for name, trend in clear.items()
         ]
         rest = [plain(name) for name in found if name not in clear]
         unsure = f"; not sure for {listed(rest)} ones" * bool(rest)
         return f"Where a text has the four relations {of}, the loss {'; '.join(told)}{unsure}."
     largest = max(found, key=lambda name: abs(found[name]["estimate"]))
-    heads = listed(sorted(section.get("loss", {}).get(largest, {}), key=int))
-    runs = f"; runs near its floor: {listed(near)}, at H = {heads}" if (near := near_floor(section, largest)) else ""
     return (
         f"Which of the four relations needs more heads is not settled {of}: every interval holds 0; the largest is "
-        f"{plain(largest)}, {with_ends(found[largest])}{runs}."
+        f"{plain(largest)}, {with_ends(found[largest])}{ends_near.get(largest, '')}."
     )
 
 

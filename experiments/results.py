@@ -5,7 +5,7 @@
 
 A study is a config and what is changed in it; each H is compared at its own best of three learning rates, and of more
 where the best one ends the grid, with seeds added until all pairs are settled to within 0.01 nats or there are twelve.
---reduced is a smaller map, about an hour on two CPU cores with AVX-512: fewer seeds, none added, fewer head counts but
+--reduced is a smaller map, 70 minutes on two CPU cores with AVX-512: fewer seeds, none added, fewer head counts but
 at the centre, and the studies that are cheap, trained as long as in the whole one. A command that was killed goes on
 where it stood. What compare.py wrote of a study is kept beside the page, which is made from all that is kept there; a
 page other than docs/results.md is compared with the published one, study by study.
@@ -160,7 +160,7 @@ def run(program: str, *argv: object) -> None:
 
 def arguments() -> argparse.Namespace:
     result = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    result.add_argument("--reduced", action="store_true", help="a smaller map: about an hour")
+    result.add_argument("--reduced", action="store_true", help="a smaller map: 70 minutes on two CPU cores")
     result.add_argument("--seeds", metavar="0:4", help="the seeds to begin with, but where the centre is checked")
     studies = f"of {', '.join(STUDIES)}; none: the page alone, from what is kept"
     result.add_argument("--only", nargs="*", choices=STUDIES, metavar="STUDY", help=studies)

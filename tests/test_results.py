@@ -233,8 +233,8 @@ def test_findings_say_what_the_reports_hold():
     ) in findings.practice({"centre": centre, "context-32": flat})
     assert (
         "take 16 (d_h = 8): it has the lowest loss in 2 of 3 settings, surely in tales; by the intervals it costs at "
-        "most 0.0600 in centre; it is surely worse than the lowest in centre, H = 1 in 1. At the centre the difference "
-        "from H = 16 is −0.0500 (−0.0600 … −0.0400) at H = 1 and −0.0050 (−0.0200"
+        "most 0.0600 in centre; it is surely worse than the lowest in centre, H = 1 in 1. At the centre H = 1 has the "
+        "lowest loss (surely); the difference from H = 16 is −0.0500 (−0.0600 … −0.0400) at H = 1 and −0.0050 (−0.0200"
     ) in said
     assert (
         "the loss surely falls in tales (−0.0200); surely rises in centre (+0.0100); "
@@ -324,13 +324,16 @@ def test_losses_on_the_way_are_means_at_each_heads_own_rate():
 def test_gains_are_claimed_where_the_interval_leaves_0_out():
     def study(**trends):
         verdicts = {name: {"trend": trend} for name, trend in trends.items()}
-        return {"sections": {"relations": {"verdicts": verdicts}}, "groups": [1]}
+        loss = {name: {"16": {"0": 1.25, "1": 1.22}, "4": {"0": 1.5, "1": 1.22}} for name in trends}
+        section = {"verdicts": verdicts, "loss": loss, "floor": dict.fromkeys(trends, 1.2)}
+        return {"sections": {"relations": section}, "groups": [1]}
 
     said = findings.gains(study(local=row(0.001, 0.002), long_range=row(-0.07, 0.1)))
     assert "not settled" in said
-    assert "long-range, −0.0700 (−0.1700 … +0.0300)" in said
+    assert "largest is long-range, −0.0700 (−0.1700 … +0.0300), with 1 of 2 and 2 of 2 runs near its floor at H" in said
     said = findings.gains(study(local=row(0.001, 0.002), long_range=row(-0.07, 0.01)))
-    assert "the loss falls for long-range words, −0.0700 (−0.0800 … −0.0600); not sure for local ones." in said
+    assert "the loss falls for long-range words, −0.0700 (−0.0800 … −0.0600), with 1 of 2 and 2 of 2 runs near" in said
+    assert said.endswith("near its floor at H = 4 and 16; not sure for local ones.")
     said = findings.gains(study(local=row(0.004, 0.002), long_range=row(-0.07, 0.01)))
     assert "rises for local words, +0.0040" in said
     assert "not sure" not in said
