@@ -75,7 +75,7 @@ def elsewhere(studies: Studies) -> str:
 
 
 def rounding(one: Mapping, other: Mapping) -> str:
-    """How far the machine alone moves a run's final loss, as a standard deviation: that of the difference over √2.
+    """How far training again moves a final loss, as a standard deviation: that of the difference over √2.
 
     Of the runs that both have, at the learning rates that are best for some H in the first.
     """
