@@ -114,23 +114,26 @@ def choice(studies: Studies, verdicts: Mapping[str, Mapping]) -> str:
     lowest = {h: sum(h == verdict["lowest"] for verdict in same.values()) for h in shared}
     worse = {h: [name for name, verdict in same.items() if standing(verdict, h) == "worse"] for h in shared}
     take = min(shared, key=lambda h: (len(worse[h]), -lowest[h], CENTRE in worse[h]))
-    surely = [name for name, verdict in same.items() if verdict["best"] == [take]]
-    sure = f", surely in {listed(surely)}" * bool(surely)
     others = listed([f"H = {h} in {len(worse[h]) or 'none'}" for h in shared if h != take])
-    costs = [
-        f"{number(pair['high'])} in {name}"
-        for name, verdict in same.items()
-        if take != verdict["lowest"] and (pair := difference(verdict, take, verdict["lowest"]))["high"] is not None
-    ]
-    at_most = f" by the intervals it costs at most {listed(costs)};" * bool(costs)
     against = listed([f"{with_ends(difference(centre, h, take))} at H = {h}" for h in heads_of(centre) if h != take])
     return (
         f"At D = {width}, of H = {listed([str(h) for h in shared])}{untried(shared, same)}, take {take} "
-        f"(d_h = {width // take}): it has the lowest loss in {lowest[take]} of {len(same)} settings{sure};{at_most} "
-        f"it is surely worse than the lowest in {listed(worse[take]) or 'none'}, {others}. "
+        f"(d_h = {width // take}): of {len(same)} settings it is surely worse than the lowest in "
+        f"{listed(worse[take]) or 'none'}, {others}.{at_most(take, same)} "
         f"At the centre H = {centre['lowest']} has the lowest loss{besides(centre)}; the difference from H = {take} "
         f"is {against}.{other_widths(studies, verdicts)}"
     )
+
+
+def at_most(n_head: int, verdicts: Mapping[str, Mapping]) -> str:
+    """In how many settings a head count has the lowest loss; what it may cost in the others, by the intervals."""
+    low = [name for name, verdict in verdicts.items() if verdict["lowest"] == n_head]
+    surely = [name for name in low if verdicts[name]["best"] == [n_head]]
+    told = f" It has the lowest loss in {len(low) or 'none'}" + f", surely in {listed(surely)}" * bool(surely)
+    pairs = {name: difference(of, n_head, of["lowest"]) for name, of in verdicts.items() if name not in low}
+    highs = sorted((pair["high"], name) for name, pair in pairs.items() if pair["high"] is not None)
+    ends_of = " to ".join(f"{number(high)} ({name})" for high, name in dict.fromkeys(highs[:1] + highs[-1:]))
+    return f"{told}; elsewhere it costs, by the intervals, at most {ends_of}." if highs else f"{told}."
 
 
 def untried(heads: Sequence[int], verdicts: Mapping[str, Mapping]) -> str:

@@ -3,7 +3,7 @@
 Each function takes studies as report.json holds them, by name, and returns Markdown.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 
 from analysis.report.overview import verdict_of
@@ -55,6 +55,7 @@ def one_head(studies: Studies) -> str:
 def bottleneck(studies: Studies) -> str:
     """The most heads against the lowest H, and the fewest, by a head's size d_h, in studies that differ in D or T."""
     rows: list[list[str]] = []
+    alike: list[str] = []  # those of the centre's T
     costs: dict[str, dict[str, Mapping]] = {"the H with the lowest loss": {}, "the fewest heads": {}}
     for name, study in sorted(studies.items(), key=lambda item: (item[1]["block_size"], item[1]["n_embd"])):
         verdict = verdict_of(study)
@@ -63,26 +64,29 @@ def bottleneck(studies: Studies) -> str:
         few, many, lowest = heads_of(verdict)[0], heads_of(verdict)[-1], verdict["lowest"]
         width, length = study["n_embd"], study["block_size"]
         row = [name, str(width), str(length), str(many), str(width // many), number(width / many / length, 3)]
+        place = f"D = {width}"
+        if CENTRE in studies and length == studies[CENTRE]["block_size"]:
+            alike.append(place)
+        else:
+            place += f" with T = {length}"
         for against, other in zip(costs, (lowest, few), strict=True):
-            pair = difference(verdict, many, other) if many != other else LOWEST
-            if CENTRE in studies and length == studies[CENTRE]["block_size"]:
-                costs[against][f"D = {width}"] = pair
+            costs[against][place] = pair = difference(verdict, many, other) if many != other else LOWEST
             row.append(f"H = {other}: {with_ends(pair) if many != other else 'the lowest'}")
         rows.append(row)
     head = ["study", "D", "T", "most heads H", "d_h = D / H", "d_h / T"]
     head += [f"loss − loss of {against} (95 % CI)" for against in costs]
-    told = [text for against, of in costs.items() if (text := with_width(of, against))]
+    told = [text for against, of in costs.items() if (text := with_width(of, alike, against))]
     own = " The loss of the fewest heads changes with D, too: the second comparison is not the cost of many alone."
     own *= bool(told)
     return "\n\n".join([" ".join(told) + own, markdown(head, rows)]).strip() if rows else ""
 
 
-def with_width(costs: Mapping[str, Mapping], against: str) -> str:
-    """Whether the cost of the most heads falls with D; costs in the order of D."""
-    if len(costs) < 2:
+def with_width(costs: Mapping[str, Mapping], alike: Sequence[str], against: str) -> str:
+    """What the most heads cost, and whether that falls with D where T is alike, the centre's."""
+    if len(alike) < 2:
         return ""
-    falls = [f"{a} to {b}" for a, b in combinations(costs, 2) if apart(costs[a], costs[b])]
-    rises = [f"{a} to {b}" for a, b in combinations(costs, 2) if apart(costs[b], costs[a])]
+    falls = [f"{a} to {b}" for a, b in combinations(alike, 2) if apart(costs[a], costs[b])]
+    rises = [f"{a} to {b}" for a, b in combinations(alike, 2) if apart(costs[b], costs[a])]
     told = [f"it {way} from {listed(steps)}" for way, steps in (("falls", falls), ("rises", rises)) if steps]
     differ = " and ".join(told) or "all intervals overlap, so that a wider D takes the cost away is not shown"
     kinds: dict[str, list[str]] = {}
@@ -90,4 +94,4 @@ def with_width(costs: Mapping[str, Mapping], against: str) -> str:
         clear = "nothing that is sure" if not cost["sure"] else "more" if cost["estimate"] > 0 else "less"
         kinds.setdefault("nothing, being the lowest," if cost is LOWEST else clear, []).append(name)
     parts = [f"{what} at {listed(names)}" for what, names in sorted(kinds.items())]
-    return f"Against {against}, at the centre's T, the most heads cost {'; '.join(parts)}; {differ}."
+    return f"Against {against}, the most heads cost {'; '.join(parts)}. At the centre's T, {differ}."

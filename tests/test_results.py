@@ -227,14 +227,15 @@ def test_findings_say_what_the_reports_hold():
     studies = {"centre": centre, "context-32": flat, "width-256": wide, "tales": other, "checked": centre}
     said = findings.practice(studies)
     assert (
-        "1. At D = 128, of H = 1 and 16 (2 and 8 in none; 4 only in centre), take 1 (d_h = 128): it has the lowest "
-        "loss in 1 of 2 settings, surely in centre; by the intervals it costs at most 0.0090 in context-32; it is "
-        "surely worse than the lowest in none, H = 16 in 1. "
+        "1. At D = 128, of H = 1 and 16 (2 and 8 in none; 4 only in centre), take 1 (d_h = 128): of 2 settings it "
+        "is surely worse than the lowest in none, H = 16 in 1. It has the lowest loss in 1, surely in centre; "
+        "elsewhere it costs, by the intervals, at most 0.0090 (context-32). "
     ) in findings.practice({"centre": centre, "context-32": flat})
     assert (
-        "take 16 (d_h = 8): it has the lowest loss in 2 of 3 settings, surely in tales; by the intervals it costs at "
-        "most 0.0600 in centre; it is surely worse than the lowest in centre, H = 1 in 1. At the centre H = 1 has the "
-        "lowest loss (surely); the difference from H = 16 is −0.0500 (−0.0600 … −0.0400) at H = 1 and −0.0050 (−0.0200"
+        "take 16 (d_h = 8): of 3 settings it is surely worse than the lowest in centre, H = 1 in 1. It has the lowest "
+        "loss in 2, surely in tales; elsewhere it costs, by the intervals, at most 0.0600 (centre). At the centre "
+        "H = 1 has the lowest loss (surely); the difference from H = 16 is −0.0500 (−0.0600 … −0.0400) at H = 1 and "
+        "−0.0050 (−0.0200"
     ) in said
     assert (
         "the loss surely falls in tales (−0.0200); surely rises in centre (+0.0100); "
@@ -259,9 +260,12 @@ def test_findings_say_what_the_reports_hold():
     table = published.bottleneck(studies)
     assert "| centre | 128 | 128 | 16 | 8 | 0.062 | H = 1: +0.0500 (+0.0400 … +0.0600) | H = 1: +0.05" in table
     assert "| width-256 | 256 | 128 | 16 | 16 | 0.125 | H = 16: the lowest | H = 1: −0.0200" in table
-    assert "the most heads cost more at D = 128; nothing, being the lowest, at D = 256; it falls from" in table
-    assert "the most heads cost more at D = 128; nothing that is sure at D = 256; it falls from" in table
-    assert "at the centre's T" not in published.bottleneck({"context-32": flat, "width-256": wide})
+    assert (
+        "the most heads cost more at D = 128; nothing, being the lowest, at D = 128 with T = 32 and D = 256. "
+        "At the centre's T, it falls from D = 128 to D = 256."
+    ) in table
+    assert "cost less at D = 128 with T = 32; more at D = 128; nothing that is sure at D = 256. At" in table
+    assert "the most heads cost" not in published.bottleneck({"context-32": flat, "width-256": wide})
     surely = findings.trends({"centre": study_of(row(-0.001, 0.01), pairs, 1, [1])})
     assert "has no sure trend in centre (but H = 4 and 16 worse than 1) (nats" in surely
     table = published.one_head(studies)
