@@ -52,10 +52,13 @@ def elsewhere(studies: Studies) -> str:
     if len(both) < 2 or None in both:
         return ""
     here, there = both
+    seeds, own = (set(verdict["trend"]["seeds"]) for verdict in (there, here))
+    some = f", with {len(seeds)} of its {len(own)} seeds," * (seeds < own)
     told = [
-        f"There {with_ends(there['trend'])} nats per token for each doubling of H, against {with_ends(here['trend'])} "
-        f"at the centre: {agreement(there['trend'], here['trend'])}. The lowest loss is that of H = {there['lowest']} "
-        f"there{besides(there)}, and of H = {here['lowest']} at the centre{besides(here)}."
+        f"There{some} {with_ends(there['trend'])} nats per token for each doubling of H, against "
+        f"{with_ends(here['trend'])} at the centre: {agreement(there['trend'], here['trend'])}.",
+        f"The lowest loss is that of H = {there['lowest']} there{besides(there)}, and of H = {here['lowest']} at the "
+        f"centre{besides(here)}.",
     ]
     shared = [h for h in heads_of(there) if h in heads_of(here)]
     pairs = [(difference(there, h, least), difference(here, h, least)) for least in shared for h in shared if h > least]

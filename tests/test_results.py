@@ -279,17 +279,18 @@ def test_the_same_seeds_elsewhere_are_compared_run_by_run():
         study = study_of(row(0.01, 0.005), [pair(4, 1, 0.02, verdict)], lowest, best)
         study["tuned"][0] |= {"best_learning_rate": {"1": 1e-3, "4": 1e-3}}
         study["tuned"][0]["verdict"]["standard_deviation"] = 0.012
+        study["tuned"][0]["verdict"]["trend"]["seeds"] = [*range(len(losses))]
         run = {"n_head": 4, "learning_rate": 1e-3, "left_out": None}
         runs = [run | {"seed": seed, "val_loss": [4, loss]} for seed, loss in enumerate(losses)]
         return study | {"runs": [*runs, run | {"seed": 0, "learning_rate": 1e-2, "val_loss": [4, 9 * losses[0]]}]}
 
     studies = {"centre": of(1, [1], "worse", [2.0, 2.1, 2.2]), "elsewhere": of(4, [1, 4], "open", [2.01, 2.08])}
     assert repeated.elsewhere(studies) == (
-        "There +0.0100 (+0.0050 … +0.0150) nats per token for each doubling of H, against +0.0100 (+0.0050 … +0.0150) "
-        "at the centre: the same sign. The lowest loss is that of H = 4 there (H = 1 not excluded), and of H = 1 at "
-        "the centre (surely). Pairs that were told otherwise: H = 4 against H = 1, +0.0200 (−0.0100 … +0.0500), not "
-        "settled, against +0.0200 (+0.0100 … +0.0300), worse. The same run ends 0.0112 nats away, beside a residual "
-        "SD of 0.0120 at the centre."
+        "There, with 2 of its 3 seeds, +0.0100 (+0.0050 … +0.0150) nats per token for each doubling of H, against "
+        "+0.0100 (+0.0050 … +0.0150) at the centre: the same sign. The lowest loss is that of H = 4 there (H = 1 not "
+        "excluded), and of H = 1 at the centre (surely). Pairs that were told otherwise: H = 4 against H = 1, +0.0200 "
+        "(−0.0100 … +0.0500), not settled, against +0.0200 (+0.0100 … +0.0300), worse. The same run ends 0.0112 nats "
+        "away, beside a residual SD of 0.0120 at the centre."
     )
     assert repeated.rounding(*studies.values()) == number((np.std([0.01, -0.02, -0.01, 0.02], ddof=0) ** 2 / 2) ** 0.5)
     assert repeated.elsewhere({"centre": studies["centre"]}) == ""
