@@ -133,7 +133,7 @@ def at_most(n_head: int, verdicts: Mapping[str, Mapping]) -> str:
     pairs = {name: difference(of, n_head, of["lowest"]) for name, of in verdicts.items() if name not in low}
     highs = sorted((pair["high"], name) for name, pair in pairs.items() if pair["high"] is not None)
     ends_of = " to ".join(f"{number(high)} ({name})" for high, name in dict.fromkeys(highs[:1] + highs[-1:]))
-    return f"{told}; elsewhere it costs, by the intervals, at most {ends_of}." if highs else f"{told}."
+    return f"{told}; in the others it costs, by the intervals, at most {ends_of}." if highs else f"{told}."
 
 
 def untried(heads: Sequence[int], verdicts: Mapping[str, Mapping]) -> str:

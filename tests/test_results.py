@@ -229,13 +229,13 @@ def test_findings_say_what_the_reports_hold():
     assert (
         "1. At D = 128, of H = 1 and 16 (2 and 8 in none; 4 only in centre), take 1 (d_h = 128): of 2 settings it "
         "is surely worse than the lowest in none, H = 16 in 1. It has the lowest loss in 1, surely in centre; "
-        "elsewhere it costs, by the intervals, at most 0.0090 (context-32). "
+        "in the others it costs, by the intervals, at most 0.0090 (context-32). "
     ) in findings.practice({"centre": centre, "context-32": flat})
     assert (
         "take 16 (d_h = 8): of 3 settings it is surely worse than the lowest in centre, H = 1 in 1. It has the lowest "
-        "loss in 2, surely in tales; elsewhere it costs, by the intervals, at most 0.0600 (centre). At the centre "
-        "H = 1 has the lowest loss (surely); the difference from H = 16 is −0.0500 (−0.0600 … −0.0400) at H = 1 and "
-        "−0.0050 (−0.0200"
+        "loss in 2, surely in tales; in the others it costs, by the intervals, at most 0.0600 (centre). At the "
+        "centre H = 1 has the lowest loss (surely); the difference from H = 16 is −0.0500 (−0.0600 … −0.0400) at H = 1 "
+        "and −0.0050 (−0.0200"
     ) in said
     assert (
         "the loss surely falls in tales (−0.0200); surely rises in centre (+0.0100); "
