@@ -104,36 +104,65 @@ def unsettled(verdict: Mapping) -> str:
     return f"{len(left)} of {len(verdict['pairs'])} pairs, {' to '.join(counts)}" if left else ""
 
 
-def choice(studies: Studies, verdicts: Mapping[str, Mapping]) -> str:
-    """Which of the head counts that all settings of the centre's width have to take there, and what it may cost."""
-    if CENTRE not in verdicts:
-        return ""
-    width, centre = studies[CENTRE]["n_embd"], verdicts[CENTRE]
+def worse_in(n_head: int, verdicts: Mapping[str, Mapping]) -> dict[str, float]:
+    """The settings where a head count is surely worse than the one with the lowest loss, and by how much."""
+    names = [name for name, verdict in verdicts.items() if standing(verdict, n_head) == "worse"]
+    return {name: difference(verdicts[name], n_head, verdicts[name]["lowest"])["estimate"] for name in names}
+
+
+def choose(studies: Studies, verdicts: Mapping[str, Mapping]) -> tuple[int, list[int], dict[str, Mapping]]:
+    """Of the head counts that all settings of the centre's width have, the one to take there; those; the settings.
+
+    It is surely worse than the lowest in the fewest; of such, the lowest in the most.
+    """
+    width = studies[CENTRE]["n_embd"]
     same = {name: verdict for name, verdict in verdicts.items() if studies[name]["n_embd"] == width}
     shared = sorted(set.intersection(*(set(heads_of(verdict)) for verdict in same.values())))
-    lowest = {h: sum(h == verdict["lowest"] for verdict in same.values()) for h in shared}
-    worse = {h: [name for name, verdict in same.items() if standing(verdict, h) == "worse"] for h in shared}
-    take = min(shared, key=lambda h: (len(worse[h]), -lowest[h], CENTRE in worse[h]))
-    others = listed([f"H = {h} in {len(worse[h]) or 'none'}" for h in shared if h != take])
-    against = listed([f"{with_ends(difference(centre, h, take))} at H = {h}" for h in heads_of(centre) if h != take])
+
+    def rank(h: int) -> tuple:
+        worse = worse_in(h, same)
+        return len(worse), -sum(h == verdict["lowest"] for verdict in same.values()), CENTRE in worse
+
+    return min(shared, key=rank), shared, same
+
+
+def choice(studies: Studies, verdicts: Mapping[str, Mapping]) -> str:
+    """Which head count to take at the centre's width, where it is not the best, and what it may cost there."""
+    if CENTRE not in verdicts:
+        return ""
+    take, shared, same = choose(studies, verdicts)
+    width = studies[CENTRE]["n_embd"]
+    counts = {h: worse_in(h, same) for h in [take, *(h for h in shared if h != take)]}
+    told = [f"{len(of)}, by {span(of)}" if of else "none" for of in counts.values()]
+    others = [f"H = {h} in {text}" for h, text in list(zip(counts, told, strict=True))[1:]]
+    pairs = {name: difference(of, take, of["lowest"]) for name, of in same.items() if of["lowest"] != take}
+    highs = {name: pair["high"] for name, pair in pairs.items() if pair["high"] is not None}
+    most = f" Where it is not the lowest it costs, by the intervals, at most {span(highs)}." * bool(highs)
     return (
         f"At D = {width}, of H = {listed([str(h) for h in shared])}{untried(shared, same)}, take {take} "
         f"(d_h = {width // take}): of {len(same)} settings it is surely worse than the lowest in "
-        f"{listed(worse[take]) or 'none'}, {others}.{at_most(take, same)} "
-        f"At the centre H = {centre['lowest']} has the lowest loss{besides(centre)}; the difference from H = {take} "
-        f"is {against}.{other_widths(studies, verdicts)}"
+        f"{'; '.join([told[0], *others])}.{most}{other_widths(studies, verdicts)}"
     )
 
 
-def at_most(n_head: int, verdicts: Mapping[str, Mapping]) -> str:
-    """In how many settings a head count has the lowest loss; what it may cost in the others, by the intervals."""
-    low = [name for name, verdict in verdicts.items() if verdict["lowest"] == n_head]
-    surely = [name for name in low if verdicts[name]["best"] == [n_head]]
-    told = f" It has the lowest loss in {len(low) or 'none'}" + f", surely in {listed(surely)}" * bool(surely)
-    pairs = {name: difference(of, n_head, of["lowest"]) for name, of in verdicts.items() if name not in low}
-    highs = sorted((pair["high"], name) for name, pair in pairs.items() if pair["high"] is not None)
-    ends_of = " to ".join(f"{number(high)} ({name})" for high, name in dict.fromkeys(highs[:1] + highs[-1:]))
-    return f"{told}; in the others it costs, by the intervals, at most {ends_of}." if highs else f"{told}."
+def span(values: Mapping[str, float]) -> str:
+    """The smallest and the largest, and where they are."""
+    rows = sorted((value, name) for name, value in values.items())
+    return " to ".join(f"{number(value)} ({name})" for value, name in dict.fromkeys(rows[:1] + rows[-1:]))
+
+
+def by_setting(studies: Studies) -> str:
+    """At the centre's width: the lowest head count, and every one against the one to take, a row a setting."""
+    verdicts = verdicts_of(studies)
+    if CENTRE not in verdicts:
+        return ""
+    take, _, same = choose(studies, verdicts)
+    others = sorted({h for verdict in same.values() for h in heads_of(verdict)} - {take})
+    rows = []
+    for name, verdict in same.items():
+        pairs = [with_ends(difference(verdict, h, take)) if h in heads_of(verdict) else "–" for h in others]
+        rows.append([name, f"{verdict['lowest']}{besides(verdict)}", *pairs])
+    return markdown(["study", "lowest H", *(f"H = {h} − H = {take} (95 % CI)" for h in others)], rows)
 
 
 def untried(heads: Sequence[int], verdicts: Mapping[str, Mapping]) -> str:

@@ -81,6 +81,7 @@ def write_page(page: Path, held: Mapping[str, Mapping]) -> None:
     parts = {
         "map": "",
         "practice": findings.practice(studies),
+        "by setting": findings.by_setting(studies),
         "settings": findings.settings(studies),
         "by length": findings.by_length(studies),
         "on the way": findings.on_the_way(studies.get(CENTRE, {})),

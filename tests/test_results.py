@@ -228,14 +228,12 @@ def test_findings_say_what_the_reports_hold():
     said = findings.practice(studies)
     assert (
         "1. At D = 128, of H = 1 and 16 (2 and 8 in none; 4 only in centre), take 1 (d_h = 128): of 2 settings it "
-        "is surely worse than the lowest in none, H = 16 in 1. It has the lowest loss in 1, surely in centre; "
-        "in the others it costs, by the intervals, at most 0.0090 (context-32). "
+        "is surely worse than the lowest in none; H = 16 in 1, by 0.0500 (centre). Where it is not the lowest it "
+        "costs, by the intervals, at most 0.0090 (context-32)."
     ) in findings.practice({"centre": centre, "context-32": flat})
     assert (
-        "take 16 (d_h = 8): of 3 settings it is surely worse than the lowest in centre, H = 1 in 1. It has the lowest "
-        "loss in 2, surely in tales; in the others it costs, by the intervals, at most 0.0600 (centre). At the "
-        "centre H = 1 has the lowest loss (surely); the difference from H = 16 is −0.0500 (−0.0600 … −0.0400) at H = 1 "
-        "and −0.0050 (−0.0200"
+        "take 16 (d_h = 8): of 3 settings it is surely worse than the lowest in 1, by 0.0500 (centre); H = 1 in 1, by "
+        "0.0800 (tales). Where it is not the lowest it costs, by the intervals, at most 0.0600 (centre)."
     ) in said
     assert (
         "the loss surely falls in tales (−0.0200); surely rises in centre (+0.0100); "
@@ -245,6 +243,11 @@ def test_findings_say_what_the_reports_hold():
         "the whole interval lies below it in context-32 (+0.0010)."
     ) in said
     assert "measured: centre (1 of 3 pairs, 9), width-256 (1 of 1 pairs, 9)." in said
+    rows = findings.by_setting(studies).splitlines()
+    assert rows[0] == "| study | lowest H | H = 1 − H = 16 (95 % CI) | H = 4 − H = 16 (95 % CI) |"
+    assert rows[2] == "| centre | 1 (surely) | −0.0500 (−0.0600 … −0.0400) | −0.0050 (−0.0200 … +0.0100) |"
+    assert rows[3] == "| context-32 | 16 (H = 1 not excluded) | +0.0050 (+0.0010 … +0.0090) | – |"
+    assert len(rows) == 5  # a D of 256 is another
     wide["settings"] = centre["settings"] | {"model.n_embd": 256}
     assert (
         "changed, the lowest loss is that of H = 16 (d_h = 16) at D = 256 (H = 1 not excluded)."
