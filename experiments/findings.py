@@ -3,6 +3,7 @@
 Each function takes studies as report.json holds them, by name, and returns Markdown; what they lack is left out.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
@@ -78,7 +79,7 @@ def settings(studies: Studies) -> str:
         row += [f"{of['data.source']}, {of['data.tokenizer']}", f"{of['train.max_iters']:,}"]
         row += [f"{of['train.batch_size'] * of['train.gradient_accumulation_steps'] * of['model.block_size']:,}"]
         row += [", ".join(map(str, values)) for values in (heads, seeds)]
-        rows.append([*row, ", ".join(f"{rate:g}" for rate in rates), str(of["precision"])])
+        rows.append([*row, ", ".join(map(rate_text, rates)), str(of["precision"])])
     head = ["study", "D", "T", "layers", "corpus, tokenizer", "iterations", "tokens a step"]
     return markdown([*head, "H", "seeds", "learning rates", "precision"], rows) if rows else ""
 
@@ -104,73 +105,91 @@ def unsettled(verdict: Mapping) -> str:
     return f"{len(left)} of {len(verdict['pairs'])} pairs, {' to '.join(counts)}" if left else ""
 
 
-def worse_in(n_head: int, verdicts: Mapping[str, Mapping]) -> dict[str, float]:
-    """The settings where a head count is surely worse than the one with the lowest loss, and by how much."""
-    names = [name for name, verdict in verdicts.items() if standing(verdict, n_head) == "worse"]
-    return {name: difference(verdicts[name], n_head, verdicts[name]["lowest"])["estimate"] for name in names}
-
-
-def choose(studies: Studies, verdicts: Mapping[str, Mapping]) -> tuple[int, list[int], dict[str, Mapping]]:
+def choose(studies: Studies, verdicts: Mapping[str, Mapping]) -> tuple[int | None, list[int], dict[str, Mapping]]:
     """Of the head counts that all settings of the centre's width have, the one to take there; those; the settings.
 
-    It is surely worse than the lowest in the fewest; of such, the lowest in the most.
+    It is the one that can be the least too dear in any setting of the centre's unit (minimax regret), by the intervals.
     """
-    width = studies[CENTRE]["n_embd"]
-    same = {name: verdict for name, verdict in verdicts.items() if studies[name]["n_embd"] == width}
+    if CENTRE not in verdicts:
+        return None, [], {}
+    same = {name: of for name, of in verdicts.items() if studies[name]["n_embd"] == studies[CENTRE]["n_embd"]}
     shared = sorted(set.intersection(*(set(heads_of(verdict)) for verdict in same.values())))
+    costs = {h: [regret(verdict, h) for name, verdict in same.items() if unit(studies, name)] for h in shared}
+    return min(shared, key=lambda h: max(costs[h]), default=None), shared, same
 
-    def rank(h: int) -> tuple:
-        worse = worse_in(h, same)
-        return len(worse), -sum(h == verdict["lowest"] for verdict in same.values()), CENTRE in worse
 
-    return min(shared, key=rank), shared, same
+def unit(studies: Studies, name: str) -> bool:
+    """Whether a study's losses are of the centre's kind of token, so that their sizes compare."""
+    keys = ("data.source", "data.tokenizer")
+    return all(studies[name]["settings"][key] == studies[CENTRE]["settings"][key] for key in keys)
+
+
+def regret(verdict: Mapping, n_head: int) -> float:
+    """How much worse than another a head count can be, in nats per token, by the intervals; infinite without one."""
+    highs = [difference(verdict, n_head, other)["high"] for other in heads_of(verdict) if other != n_head]
+    return max([0.0, *(math.inf if high is None else high for high in highs)])
 
 
 def choice(studies: Studies, verdicts: Mapping[str, Mapping]) -> str:
-    """Which head count to take at the centre's width, where it is not the best, and what it may cost there."""
-    if CENTRE not in verdicts:
-        return ""
+    """Which head count to take at the centre's width, against which it is how often better, and what it may cost."""
     take, shared, same = choose(studies, verdicts)
-    width = studies[CENTRE]["n_embd"]
-    counts = {h: worse_in(h, same) for h in [take, *(h for h in shared if h != take)]}
-    told = [f"{len(of)}, by {span(of)}" if of else "none" for of in counts.values()]
-    others = [f"H = {h} in {text}" for h, text in list(zip(counts, told, strict=True))[1:]]
-    pairs = {name: difference(of, take, of["lowest"]) for name, of in same.items() if of["lowest"] != take}
-    highs = {name: pair["high"] for name, pair in pairs.items() if pair["high"] is not None}
-    most = f" Where it is not the lowest it costs, by the intervals, at most {span(highs)}." * bool(highs)
+    if take is None:
+        return ""
+    width, others = studies[CENTRE]["n_embd"], [h for h in shared if h != take]
+    told = []
+    for h in others:
+        found = {name: difference(verdict, take, h) for name, verdict in same.items()}
+        better, worse = ([name for name, row in found.items() if row["verdict"] == way] for way in ("better", "worse"))
+        told.append(f"surely better than {h} in {len(better) or 'none'}, surely worse in {named(worse)}")
+    worst = {h: max((regret(of, h), name) for name, of in same.items() if unit(studies, name)) for h in (take, *others)}
+    most = [f"than {h} by over {number(cost)} ({name})" for h, (cost, name) in worst.items() if math.isfinite(cost)]
+    never = f": on the centre's text, by the intervals, no other H is better {listed(most)}" * bool(most)
     return (
         f"At D = {width}, of H = {listed([str(h) for h in shared])}{untried(shared, same)}, take {take} "
-        f"(d_h = {width // take}): of {len(same)} settings it is surely worse than the lowest in "
-        f"{'; '.join([told[0], *others])}.{most}{other_widths(studies, verdicts)}"
+        f"(d_h = {width // take}), which costs the least where it is wrong{never}. Of {len(same)} settings, {take} is "
+        f"{'; '.join(told)}.{other_widths(studies, verdicts)}"
     )
 
 
-def span(values: Mapping[str, float]) -> str:
-    """The smallest and the largest, and where they are."""
-    rows = sorted((value, name) for name, value in values.items())
-    return " to ".join(f"{number(value)} ({name})" for value, name in dict.fromkeys(rows[:1] + rows[-1:]))
+def named(names: Sequence[str]) -> str:
+    """How many, and which."""
+    return f"{len(names)} ({listed(names)})" if names else "none"
 
 
 def by_setting(studies: Studies) -> str:
     """At the centre's width: the lowest head count, and every one against the one to take, a row a setting."""
-    verdicts = verdicts_of(studies)
-    if CENTRE not in verdicts:
+    take, _, same = choose(studies, verdicts_of(studies))
+    if take is None:
         return ""
-    take, _, same = choose(studies, verdicts)
     others = sorted({h for verdict in same.values() for h in heads_of(verdict)} - {take})
     rows = []
     for name, verdict in same.items():
         pairs = [with_ends(difference(verdict, h, take)) if h in heads_of(verdict) else "–" for h in others]
-        rows.append([name, f"{verdict['lowest']}{besides(verdict)}", *pairs])
-    return markdown(["study", "lowest H", *(f"H = {h} − H = {take} (95 % CI)" for h in others)], rows)
+        rows.append([name, f"{verdict['lowest']}{besides(verdict)}", number(verdict["lowest_loss"]), *pairs])
+    head = ["study", "lowest H", "its loss", *(f"H = {h} − H = {take} (95 % CI)" for h in others)]
+    return markdown(head, rows)
+
+
+def trained_little(studies: Studies, baselines: Mapping[str, float]) -> str:
+    """What counting tokens reaches on the centre's text, and the studies that end near a bigram model."""
+    verdicts = verdicts_of(studies)
+    if CENTRE not in verdicts or not baselines:
+        return ""
+    counted = listed([f"{number(loss)} with {name}s" for name, loss in baselines.items()])
+    near = [n for n, of in verdicts.items() if unit(studies, n) and of["lowest_loss"] > baselines["bigram"] - NEAR]
+    little = (
+        f" Within {NEAR:g} of bigrams, {listed(near)}: they have learned little more than which character follows "
+        "which, and say what H does after so little training."
+    )
+    return f"Counting alone reaches, on the centre's validation text, {counted}.{little * bool(near)}"
 
 
 def untried(heads: Sequence[int], verdicts: Mapping[str, Mapping]) -> str:
-    """The powers of two between the head counts that are not among them, and the settings that have them."""
+    """The other head counts that settings have, and powers of two between all these; the settings that have them."""
+    held = sorted({h for verdict in verdicts.values() for h in heads_of(verdict)})
     where: dict[str, list[str]] = {}
-    for h in (2**power for power in range(heads[-1].bit_length())):
-        if heads[0] < h < heads[-1] and h not in heads:
-            where.setdefault(listed([name for name, of in verdicts.items() if h in heads_of(of)]), []).append(str(h))
+    for h in sorted({*held, *(2**power for power in range(held[-1].bit_length()) if 2**power > held[0])} - {*heads}):
+        where.setdefault(listed([name for name, of in verdicts.items() if h in heads_of(of)]), []).append(str(h))
     told = [f"{listed(of)} {f'only in {names}' if names else 'in none'}" for names, of in where.items()]
     return f" ({'; '.join(told)})" * bool(told)
 
@@ -213,10 +232,13 @@ def trends(studies: Studies) -> str:
     unsure: dict[str, list[str]] = {}
     for name in names["unsure"]:
         worse = [str(h) for h in heads_of(verdicts[name]) if standing(verdicts[name], h) == "worse"]
-        but = f"H = {listed(worse)} worse than {verdicts[name]['lowest']}" * bool(worse)
-        unsure.setdefault(f" (but {but})" * bool(but), []).append(name)
+        verb = "are" if len(worse) > 1 else "is"
+        but = f"H = {listed(worse)} {verb} surely worse than {verdicts[name]['lowest']}" * bool(worse)
+        unsure.setdefault(but, []).append(name)
     if unsure:
-        parts.append(f"has no sure trend in {'; in '.join(listed(of) + but for but, of in unsure.items())}")
+        where = {but: ", where " if len(of) == 1 else ", in each of which " for but, of in unsure.items()}
+        of = [f"{listed(held)}{(where[but] + but) * bool(but)}" for but, held in unsure.items()]
+        parts.append(f"has no sure trend in {'; '.join(of)}")
     return (
         f"For each doubling of H the loss {'; '.join(parts)} (nats per token; sure where the 95 % interval leaves 0 "
         f"out).{bends(verdicts)}{beside(studies, verdicts)}"
@@ -224,16 +246,11 @@ def trends(studies: Studies) -> str:
 
 
 def bends(verdicts: Mapping[str, Mapping]) -> str:
-    """In how many settings the loss surely bends upwards in log2 H, and where it is lowest there."""
-    curves = [curve for verdict in verdicts.values() if (curve := verdict["curvature"]) and curve["sure"]]
-    lowest = sorted(curve["lowest_at"] for curve in curves if curve["lowest_at"])
-    if not lowest:
-        return ""
-    at = " to ".join(number(h, 1) for h in (lowest[0], lowest[-1])[: len(lowest)])
-    return (
-        f" In {len(lowest)} of {len(verdicts)} settings it surely bends upwards in log2 H, lowest in between: "
-        f"by a parabola at H = {at}."
-    )
+    """In how many of the settings with three head counts or more the loss surely bends upwards in log2 H."""
+    curves = [curve for verdict in verdicts.values() if (curve := verdict["curvature"])]
+    upwards = sum(curve["sure"] and curve["estimate"] > 0 for curve in curves)
+    more = "more heads gain less and less there, or cost more and more"
+    return f" In {upwards} of {len(curves)} settings it surely bends upwards in log2 H: {more}." * bool(upwards)
 
 
 def kind(verdict: Mapping) -> str:
@@ -246,22 +263,17 @@ def kind(verdict: Mapping) -> str:
 
 def beside(studies: Studies, verdicts: Mapping[str, Mapping]) -> str:
     """The settings whose trend is sure to be another than the centre's, of those with its unit: its tokens."""
-    of = {name: [studies[name]["settings"][f"data.{key}"] for key in ("source", "tokenizer")] for name in verdicts}
-    found = {name: verdicts[name]["trend"] for name in verdicts if CENTRE in of and of[name] == of[CENTRE]}
-    others = {name: trend for name, trend in found.items() if name != CENTRE and trend["low"] is not None}
-    if not others or found[CENTRE]["low"] is None:
+    if CENTRE not in verdicts or (centre := verdicts[CENTRE]["trend"])["low"] is None:
         return ""
-    told = []
-    for where, names in (
-        ("above", [name for name, trend in others.items() if apart(trend, found[CENTRE])]),
-        ("below", [name for name, trend in others.items() if apart(found[CENTRE], trend)]),
-    ):
-        of = [f"{name} ({signed(others[name]['estimate'])})" for name in names]
-        told += [f"{where} it in {listed(of)}"] * bool(of)
-    if not told:
-        return " On the same text all intervals overlap the centre's: that the setting matters is not shown."
-    at = f"the centre's trend ({signed(found[CENTRE]['estimate'])})"
-    return f" On the same text, beside {at}, the whole interval lies {' and '.join(told)}."
+    others = {name: of["trend"] for name, of in verdicts.items() if name != CENTRE and unit(studies, name)}
+    above = [name for name, trend in others.items() if apart(trend, centre)]
+    below = [name for name, trend in others.items() if apart(centre, trend)]
+    told = [f"{way} it in {listed(names)}" for way, names in (("above", above), ("below", below)) if names]
+    if not others or not told:
+        return " On the same text all intervals overlap the centre's: that the setting matters is not shown." * bool(
+            others
+        )
+    return f" On the same text, beside the centre's interval ({ends(centre)}), a setting's lies {' and '.join(told)}."
 
 
 def by_length(studies: Studies) -> str:
@@ -288,7 +300,8 @@ def by_length(studies: Studies) -> str:
         if one["estimate"] * other["estimate"] < 0
     ]
     turn = f" The sign turns {' and again '.join(turns)}." * bool(turns)
-    return f"With nothing but the length of training changed, a doubling of H does this: {'; '.join(told)}.{turn}"
+    changed = "With nothing but the length of training changed (and of its warm-up)"
+    return f"{changed}, a doubling of H does this: {'; '.join(told)}.{turn}"
 
 
 def on_the_way(study: Mapping) -> str:
@@ -337,9 +350,8 @@ def gains(study: Mapping) -> str:
 
 
 def at_rate(study: Mapping) -> str:
-    """The learning rate that all but losses is told of, where several were trained."""
-    groups = study["groups"]
-    return f", at learning rate {rate_text(told_of(groups)['learning_rate'])} for every H" if len(groups) > 1 else ""
+    """The learning rate that all but losses is told of."""
+    return f", at learning rate {rate_text(told_of(study['groups'])['learning_rate'])} for every H"
 
 
 def near_floor(section: Mapping, relation: str) -> list[str]:

@@ -22,14 +22,15 @@ def prunable(study: Mapping) -> str:
     if not {"ablation", "heads"} <= set(sections):
         return ""
     by_head: dict[int, list[str]] = {}
-    for name in sections["ablation"].keys() & sections["heads"].keys():
+    for name in sorted(sections["ablation"].keys() & sections["heads"].keys()):
         by_head.setdefault(int(name.removeprefix("H").split("-")[0]), []).append(name)
-    rows = []
+    rows, told = [], {most: [] for most in RISES}
     for h, names in sorted(by_head.items()):
         curves = [sections["ablation"][name] for name in names]
         row = [str(h), str(curves[0]["ablated"][-1])]
         for most in RISES:
             shares = [100 * within(curve, most) / curve["ablated"][-1] for curve in curves]
+            told[most].append(f"{number(np.mean(shares), 0)} % at H = {h}")
             row.append(f"{over_seeds(shares, 0)} %")
         row.append(" / ".join(f"{100 * share:.0f}" for share in by_layer(curves, RISES[-1])) + " %")
         alone = [[value for layer in curve["alone"] for value in layer] for curve in curves]
@@ -38,9 +39,12 @@ def prunable(study: Mapping) -> str:
         alike = [similarity({0: sections["heads"][name]}) for name in names] if h > 1 else []
         rows.append([*row, over_seeds(alike, 2) if alike else "–"])
     head = ["H", "heads in all", *(f"pruned before the loss rises by over {most:g} nats" for most in RISES)]
-    head += ["of these by layer, from the first: part of its heads"]
+    head += [f"pruned before it rises by over {RISES[-1]:g} nats, by layer from the first"]
     head += ["loss increase without one head: median", "the most", "similarity of two heads of a layer"]
-    return f"The order of heads is that of their importance alone{at_rate(study)}:\n\n{markdown(head, rows)}"
+    ends = {most: " and ".join(dict.fromkeys([of[0], of[-1]])) for most, of in told.items()}
+    said = [f"Of the heads, {of} can go before the loss rises by over {most:g} nats." for most, of in ends.items()]
+    order = f"The order of heads is that of their importance alone{at_rate(study)}."
+    return f"{' '.join([*said, order])}\n\n{markdown(head, rows)}"
 
 
 def by_layer(curves: Sequence[Mapping], most: float) -> list[float]:
@@ -78,7 +82,7 @@ def relations(study: Mapping) -> str:
     for name, losses in found["loss"].items():
         row = [plain(name)]
         of_head = [list(losses[str(h)].values()) for h in heads]
-        row += [f"{number(np.mean(of), 3)} ({number(min(of), 2)} … {number(max(of), 2)})" for of in of_head]
+        row += [f"{number(np.mean(of), 3)} ({number(min(of), 3)} … {number(max(of), 3)})" for of in of_head]
         row.append(number(found["floor"][name], 3) if found.get("floor") else "–")
         row.append(" / ".join(near_floor(found, name)) or "–")
         trend = found.get("verdicts", {}).get(name, {}).get("trend")

@@ -65,13 +65,12 @@ def how(experiment: Experiment) -> dict:
     }
 
 
-def baselines(centre: Experiment) -> str:
+def baselines(centre: Experiment) -> dict[str, float]:
     """What counting tokens reaches on the centre's validation text; trigrams where the vocabulary is small."""
     data = prepare(centre.config.data, progress=False)
     size = data.tokenizer.vocab_size
     orders = {"bigram": 2, "trigram": 3} if size < 200 else {"bigram": 2}
-    found = {name: ngram_loss(data.train, data.val, size, order) for name, order in orders.items()}
-    return "; ".join(f"{name} model: {loss:.4f}" for name, loss in found.items()) + "."
+    return {name: ngram_loss(data.train, data.val, size, order) for name, order in orders.items()}
 
 
 def write_page(page: Path, held: Mapping[str, Mapping]) -> None:
@@ -85,7 +84,7 @@ def write_page(page: Path, held: Mapping[str, Mapping]) -> None:
         "settings": findings.settings(studies),
         "by length": findings.by_length(studies),
         "on the way": findings.on_the_way(studies.get(CENTRE, {})),
-        "baselines": held.get(CENTRE, {}).get("baselines", ""),
+        "trained little": findings.trained_little(studies, held.get(CENTRE, {}).get("baselines", {})),
         "checked": repeated.checked(studies),
         "elsewhere": repeated.elsewhere(studies),
         "relations": networks.relations(studies.get(LEARNED, {})),

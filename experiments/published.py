@@ -9,19 +9,23 @@ from itertools import combinations
 from analysis.report.overview import verdict_of
 from analysis.report.words import listed, number
 from experiments.findings import (
+    AGAIN,
     CENTRE,
     Studies,
+    alike,
     apart,
     difference,
     heads_of,
     markdown,
+    regret,
     standing,
     verdicts_of,
     with_ends,
 )
 
-LOWEST = {"estimate": 0.0, "low": 0.0, "high": 0.0, "sure": False}
-"""What the head count with the lowest loss costs against itself."""
+SIZES = ("model.n_embd", "model.block_size", "train.batch_size")
+"""What studies differ in whose heads are compared by size; the batch keeps the tokens of a step."""
+ALL_OVERLAP = "all intervals overlap, so that a wider D takes the cost away is not shown"
 
 
 def one_head(studies: Studies) -> str:
@@ -29,7 +33,7 @@ def one_head(studies: Studies) -> str:
     verdicts = verdicts_of(studies)
     if not verdicts:
         return ""
-    rows, said = [], {"The fewest heads": {}, "The most": {}}
+    rows, eight, said = [], [], {"The fewest heads": {}, "The most": {}}
     both = [name for name, of in verdicts.items() if {standing(of, heads_of(of)[end]) for end in (0, -1)} == {"worse"}]
     for name, verdict in verdicts.items():
         heads, lowest = heads_of(verdict), verdict["lowest"]
@@ -39,7 +43,9 @@ def one_head(studies: Studies) -> str:
             said[who].setdefault(found, []).append(name)
             told = "" if h == lowest else f"{with_ends(difference(verdict, h, lowest))}, "
             row.append(f"H = {h}: {told}{found}")
-        rows.append([*row, with_ends(difference(verdict, 1, 8)) if {1, 8} <= set(heads) else "–"])
+        rows.append(row)
+        if {1, 8} <= set(heads):
+            eight.append(f"{with_ends(difference(verdict, 1, 8))} in {name}")
     told = [
         f"{who}, against the H with the lowest loss: "
         + "; ".join(f"{found} in {listed(names)}" for found, names in kinds.items())
@@ -47,51 +53,53 @@ def one_head(studies: Studies) -> str:
         for who, kinds in said.items()
     ]
     told.append(f"Both ends are surely worse than a head count in between in {listed(both) or 'no setting'}.")
-    head = ["study", "lowest H", "fewest heads − lowest (95 % CI)", "most heads − lowest (95 % CI)", "H = 1 − H = 8"]
-    columns = len(head) - all(row[-1] == "–" for row in rows)
-    return "\n\n".join([" ".join(told), markdown(head[:columns], [row[:columns] for row in rows])])
+    if eight:
+        told.append(f"One head against eight, where both were trained: {listed(eight)}.")
+    head = ["study", "lowest H", "fewest heads − lowest (95 % CI)", "most heads − lowest (95 % CI)"]
+    return "\n\n".join([" ".join(told), markdown(head, rows)])
 
 
 def bottleneck(studies: Studies) -> str:
     """The most heads against the lowest H, and the fewest, by a head's size d_h, in studies that differ in D or T."""
     rows: list[list[str]] = []
-    alike: list[str] = []  # those of the centre's T
+    lines: list[str] = []  # those of the centre's T
     costs: dict[str, dict[str, Mapping]] = {"the H with the lowest loss": {}, "the fewest heads": {}}
     for name, study in sorted(studies.items(), key=lambda item: (item[1]["block_size"], item[1]["n_embd"])):
         verdict = verdict_of(study)
-        if verdict is None or not (name == CENTRE or name.startswith(("width", "context", "narrow"))):
+        if verdict is None or name in AGAIN or not alike(study, studies.get(CENTRE, study), *SIZES):
             continue
         few, many, lowest = heads_of(verdict)[0], heads_of(verdict)[-1], verdict["lowest"]
         width, length = study["n_embd"], study["block_size"]
         row = [name, str(width), str(length), str(many), str(width // many), number(width / many / length, 3)]
         place = f"D = {width}"
         if CENTRE in studies and length == studies[CENTRE]["block_size"]:
-            alike.append(place)
+            lines.append(place)
         else:
             place += f" with T = {length}"
         for against, other in zip(costs, (lowest, few), strict=True):
-            costs[against][place] = pair = difference(verdict, many, other) if many != other else LOWEST
+            lowest_itself = {"estimate": 0.0, "low": 0.0, "high": regret(verdict, many), "sure": False}
+            costs[against][place] = pair = difference(verdict, many, other) if many != other else lowest_itself
             row.append(f"H = {other}: {with_ends(pair) if many != other else 'the lowest'}")
         rows.append(row)
     head = ["study", "D", "T", "most heads H", "d_h = D / H", "d_h / T"]
     head += [f"loss − loss of {against} (95 % CI)" for against in costs]
-    told = [text for against, of in costs.items() if (text := with_width(of, alike, against))]
+    told = [text for against, of in costs.items() if (text := with_width(of, lines, against))]
     own = " The loss of the fewest heads changes with D, too: the second comparison is not the cost of many alone."
     own *= bool(told)
     return "\n\n".join([" ".join(told) + own, markdown(head, rows)]).strip() if rows else ""
 
 
-def with_width(costs: Mapping[str, Mapping], alike: Sequence[str], against: str) -> str:
+def with_width(costs: Mapping[str, Mapping], widths: Sequence[str], against: str) -> str:
     """What the most heads cost, and whether that falls with D where T is alike, the centre's."""
-    if len(alike) < 2:
+    if len(widths) < 2:
         return ""
-    falls = [f"{a} to {b}" for a, b in combinations(alike, 2) if apart(costs[a], costs[b])]
-    rises = [f"{a} to {b}" for a, b in combinations(alike, 2) if apart(costs[b], costs[a])]
+    falls = [f"{a} to {b}" for a, b in combinations(widths, 2) if apart(costs[a], costs[b])]
+    rises = [f"{a} to {b}" for a, b in combinations(widths, 2) if apart(costs[b], costs[a])]
     told = [f"it {way} from {listed(steps)}" for way, steps in (("falls", falls), ("rises", rises)) if steps]
-    differ = " and ".join(told) or "all intervals overlap, so that a wider D takes the cost away is not shown"
+    differ = f"{' and '.join(told)}, surely; no other two D differ" if told else ALL_OVERLAP
     kinds: dict[str, list[str]] = {}
     for name, cost in costs.items():
         clear = "nothing that is sure" if not cost["sure"] else "more" if cost["estimate"] > 0 else "less"
-        kinds.setdefault("nothing, being the lowest," if cost is LOWEST else clear, []).append(name)
+        kinds.setdefault("nothing, being the lowest," if cost["estimate"] == cost["low"] else clear, []).append(name)
     parts = [f"{what} at {listed(names)}" for what, names in sorted(kinds.items())]
     return f"Against {against}, the most heads cost {'; '.join(parts)}. At the centre's T, {differ}."

@@ -38,7 +38,7 @@ def checked(studies: Studies) -> str:
     pairs = [with_ends(difference(verdict, shared[-1], shared[0])) for verdict in both] if len(shared) > 1 else []
     same = f" H = {shared[-1]} against H = {shared[0]}: {pairs[1]}, against {pairs[0]}." if pairs else ""
     left = [str(h) for h in heads_of(both[0]) if h not in shared]
-    same += f" H = {listed(left)} was not trained again." * bool(left)
+    same += f" Not compared again: H = {listed(left)}." * bool(left)
     return (
         f"With seeds {listed([str(seed) for seed in second['seeds']])} in {studies[CHECKED]['settings']['precision']}, "
         f"{with_ends(second)} nats per token for each doubling of H, against {with_ends(first)} at the centre: "
@@ -62,39 +62,38 @@ def elsewhere(studies: Studies) -> str:
     ]
     shared = [h for h in heads_of(there) if h in heads_of(here)]
     pairs = [(difference(there, h, least), difference(here, h, least)) for least in shared for h in shared if h > least]
-    words = {"open": "not settled"}
-    changed = [
-        f"H = {one['n_head']} against H = {one['reference']}, {with_ends(one)}, "
-        f"{words.get(one['verdict'], one['verdict'])}, against {with_ends(other)}, "
-        f"{words.get(other['verdict'], other['verdict'])}"
-        for one, other in pairs
+    sure = [(one, other) for one, other in pairs if {one["verdict"], other["verdict"]} <= {"better", "worse"}]
+    turned = [
+        f"H = {one['n_head']} against H = {one['reference']}, {with_ends(one)} there and {with_ends(other)} here"
+        for one, other in sure
         if one["verdict"] != other["verdict"]
     ]
-    told.append(f"Pairs that were told otherwise: {'; '.join(changed) or 'none'}.")
+    signs = f"with opposite signs: {'; '.join(turned)}" if turned else "none with opposite signs"
+    told.append(
+        f"Of the {len(pairs)} pairs of head counts, sure both times: {f'{len(sure)}, {signs}' if sure else 'none'}."
+    )
     if moved := rounding(studies[CENTRE], studies[ELSEWHERE]):
         spread = number(here["standard_deviation"])
-        told.append(f"The same run ends {moved} nats away, beside a residual SD of {spread} at the centre.")
+        told.append(f"Training again moves a final loss by an SD of {moved}, beside a residual SD of {spread}.")
     return " ".join(told)
 
 
 def rounding(one: Mapping, other: Mapping) -> str:
     """How far training again moves a final loss, as a standard deviation: that of the difference over √2.
 
-    Of the runs that both have, at the learning rates that are best for some H in the first.
+    Of the runs that both have, each H at the learning rate that is best for it in the first.
     """
-    rates = set(one["tuned"][0]["best_learning_rate"].values())
+    best = {int(h): rate for h, rate in one["tuned"][0]["best_learning_rate"].items()}
     first, second = (
         {
-            (run["n_head"], run["seed"], run["learning_rate"]): run["val_loss"][-1]
+            (run["n_head"], run["seed"]): run["val_loss"][-1]
             for run in study["runs"]
-            if run["learning_rate"] in rates and not run["left_out"]
+            if run["learning_rate"] == best.get(run["n_head"]) and not run["left_out"]
         }
         for study in (one, other)
     )
     differences = [first[run] - second[run] for run in first.keys() & second.keys()]
-    if not differences:
-        return ""
-    return number(math.sqrt(sum(d**2 for d in differences) / len(differences) / 2))
+    return number(math.sqrt(sum(d**2 for d in differences) / len(differences) / 2)) if differences else ""
 
 
 def again(held: Mapping[str, Mapping], before: Mapping[str, Mapping]) -> str:

@@ -78,7 +78,8 @@ def test_every_number_of_the_page_is_a_reports(tmp_path, monkeypatch, capsys):
         assert f"| {name} | {signed(trend['estimate'])} |" in text
         assert study["answer"][0] in text
     assert "With seeds 2 and 3 in " in text
-    assert "Pairs that were told otherwise: none. The same run ends 0.0000 nats away" in text  # on this same machine
+    assert "opposite signs: " not in text
+    assert "Training again moves a final loss by an SD of 0.0000" in text  # on this same machine
     assert (commit() or "unknown") in text  # none outside a checkout
     assert (page.parent / "results" / "map.svg").exists()
     monkeypatch.setattr(sys, "argv", [*argv[:4], "--only", "centre", "--seeds", "0:3", "--device", "cpu"])
@@ -206,7 +207,15 @@ def pair(one, other, estimate, verdict):
 
 
 def study_of(trend, pairs, lowest, best, **more):
-    verdict = {"pairs": pairs, "lowest": lowest, "best": best, "margin": 0.01, "trend": trend, "curvature": None}
+    verdict = {
+        "pairs": pairs,
+        "lowest": lowest,
+        "lowest_loss": 2.0,
+        "best": best,
+        "margin": 0.01,
+        "trend": trend,
+        "curvature": None,
+    }
     more = {"n_embd": 128, "settings": {"data.source": "text", "data.tokenizer": "char", "precision": "fp32"}} | more
     return {"groups": [1], "tuned": [{"verdict": verdict}], "block_size": 128} | more
 
@@ -215,7 +224,7 @@ def test_findings_say_what_the_reports_hold():
     pairs = [pair(4, 1, 0.02, "worse"), pair(16, 1, 0.05, "worse"), pair(16, 4, 0.005, "open")]
     centre = study_of(row(0.01, 0.005, seeds=[0, 1]), pairs, 1, [1])
     centre["settings"]["model.block_size"] = 128
-    bent = row(0.01, 0.005, lowest_at=2.3)
+    bent = row(0.01, 0.005)
     flat = study_of(row(0.001, 0.003), [pair(16, 1, -0.005, "same")], 16, [1, 16], block_size=32)
     wide = study_of(row(-0.02, 0.1), [pair(16, 1, -0.02, "open")], 16, [1, 16], n_embd=256)
     other = study_of(row(-0.02, 0.01), [pair(16, 1, -0.08, "better")], 16, [16])
@@ -227,27 +236,30 @@ def test_findings_say_what_the_reports_hold():
     studies = {"centre": centre, "context-32": flat, "width-256": wide, "tales": other, "checked": centre}
     said = findings.practice(studies)
     assert (
-        "1. At D = 128, of H = 1 and 16 (2 and 8 in none; 4 only in centre), take 1 (d_h = 128): of 2 settings it "
-        "is surely worse than the lowest in none; H = 16 in 1, by 0.0500 (centre). Where it is not the lowest it "
-        "costs, by the intervals, at most 0.0090 (context-32)."
+        "1. At D = 128, of H = 1 and 16 (2 and 8 in none; 4 only in centre), take 1 (d_h = 128), which costs the least "
+        "where it is wrong: on the centre's text, by the intervals, no other H is better than 1 by over 0.0090 "
+        "(context-32) and than 16 by over 0.0600 (centre). Of 2 settings, 1 is surely better than 16 in 1, surely "
+        "worse in none."
     ) in findings.practice({"centre": centre, "context-32": flat})
-    assert (
-        "take 16 (d_h = 8): of 3 settings it is surely worse than the lowest in 1, by 0.0500 (centre); H = 1 in 1, by "
-        "0.0800 (tales). Where it is not the lowest it costs, by the intervals, at most 0.0600 (centre)."
-    ) in said
+    assert "Of 3 settings, 1 is surely better than 16 in 1, surely worse in 1 (tales)." in said
     assert (
         "the loss surely falls in tales (−0.0200); surely rises in centre (+0.0100); "
         "does not differ between any two head counts by 0.01 in context-32; has no sure trend in width-256 "
-        "(nats per token; sure where the 95 % interval leaves 0 out). In 1 of 4 settings it surely bends upwards in "
-        "log2 H, lowest in between: by a parabola at H = 2.3. On the same text, beside the centre's trend (+0.0100), "
-        "the whole interval lies below it in context-32 (+0.0010)."
+        "(nats per token; sure where the 95 % interval leaves 0 out). In 1 of 1 settings it surely bends upwards in "
+        "log2 H: more heads gain less and less there, or cost more and more. On the same text, beside the centre's "
+        "interval (+0.0050 … +0.0150), a setting's lies below it in context-32."
     ) in said
     assert "measured: centre (1 of 3 pairs, 9), width-256 (1 of 1 pairs, 9)." in said
     rows = findings.by_setting(studies).splitlines()
-    assert rows[0] == "| study | lowest H | H = 1 − H = 16 (95 % CI) | H = 4 − H = 16 (95 % CI) |"
-    assert rows[2] == "| centre | 1 (surely) | −0.0500 (−0.0600 … −0.0400) | −0.0050 (−0.0200 … +0.0100) |"
-    assert rows[3] == "| context-32 | 16 (H = 1 not excluded) | +0.0050 (+0.0010 … +0.0090) | – |"
+    assert rows[0] == "| study | lowest H | its loss | H = 4 − H = 1 (95 % CI) | H = 16 − H = 1 (95 % CI) |"
+    assert rows[2] == "| centre | 1 (surely) | 2.0000 | +0.0200 (+0.0100 … +0.0300) | +0.0500 (+0.0400 … +0.0600) |"
+    assert rows[3] == "| context-32 | 16 (H = 1 not excluded) | 2.0000 | – | −0.0050 (−0.0090 … −0.0010) |"
     assert len(rows) == 5  # a D of 256 is another
+    assert findings.trained_little(studies, {"bigram": 2.05, "trigram": 1.5}).startswith(
+        "Counting alone reaches, on the centre's validation text, 2.0500 with bigrams and 1.5000 with trigrams. Within "
+        "0.1 of bigrams, centre, context-32 and width-256: they"
+    )
+    assert findings.trained_little(studies, {"bigram": 2.5}).endswith("2.5000 with bigrams.")
     wide["settings"] = centre["settings"] | {"model.n_embd": 256}
     assert (
         "changed, the lowest loss is that of H = 16 (d_h = 16) at D = 256 (H = 1 not excluded)."
@@ -259,18 +271,18 @@ def test_findings_say_what_the_reports_hold():
     alone = study_of(row(0.01, 0.005, seeds=[0, 1]), [pair(8, 2, 0.02, "worse")], 2, [2])
     assert "same sign" in (told := repeated.checked(studies | {"checked": alone}))
     assert "against H" not in told  # no two head counts that both have
-    assert told.endswith("H = 1, 4 and 16 was not trained again.")
+    assert told.endswith("Not compared again: H = 1, 4 and 16.")
     table = published.bottleneck(studies)
     assert "| centre | 128 | 128 | 16 | 8 | 0.062 | H = 1: +0.0500 (+0.0400 … +0.0600) | H = 1: +0.05" in table
     assert "| width-256 | 256 | 128 | 16 | 16 | 0.125 | H = 16: the lowest | H = 1: −0.0200" in table
     assert (
         "the most heads cost more at D = 128; nothing, being the lowest, at D = 128 with T = 32 and D = 256. "
-        "At the centre's T, it falls from D = 128 to D = 256."
+        "At the centre's T, it falls from D = 128 to D = 256, surely; no other two D differ."
     ) in table
     assert "cost less at D = 128 with T = 32; more at D = 128; nothing that is sure at D = 256. At" in table
     assert "the most heads cost" not in published.bottleneck({"context-32": flat, "width-256": wide})
     surely = findings.trends({"centre": study_of(row(-0.001, 0.01), pairs, 1, [1])})
-    assert "has no sure trend in centre (but H = 4 and 16 worse than 1) (nats" in surely
+    assert "has no sure trend in centre, where H = 4 and 16 are surely worse than 1 (nats" in surely
     table = published.one_head(studies)
     assert "Both ends are surely worse than a head count in between in no setting." in table
     assert "The fewest heads, against the H with the lowest loss: surely the lowest in centre; the same to" in table
@@ -291,11 +303,12 @@ def test_the_same_seeds_elsewhere_are_compared_run_by_run():
     assert repeated.elsewhere(studies) == (
         "There, with 2 of its 3 seeds, +0.0100 (+0.0050 … +0.0150) nats per token for each doubling of H, against "
         "+0.0100 (+0.0050 … +0.0150) at the centre: the same sign. The lowest loss is that of H = 4 there (H = 1 not "
-        "excluded), and of H = 1 at the centre (surely). Pairs that were told otherwise: H = 4 against H = 1, +0.0200 "
-        "(−0.0100 … +0.0500), not settled, against +0.0200 (+0.0100 … +0.0300), worse. The same run ends 0.0112 nats "
-        "away, beside a residual SD of 0.0120 at the centre."
+        "excluded), and of H = 1 at the centre (surely). Of the 1 pairs of head counts, sure both times: none. "
+        "Training again moves a final loss by an SD of 0.0112, beside a residual SD of 0.0120."
     )
     assert repeated.rounding(*studies.values()) == number((np.std([0.01, -0.02, -0.01, 0.02], ddof=0) ** 2 / 2) ** 0.5)
+    sure = repeated.elsewhere({"centre": of(1, [1], "worse", [2.0]), "elsewhere": of(4, [4], "better", [2.0])})
+    assert "sure both times: 1, with opposite signs: H = 4 against H = 1, +0.0200" in sure
     assert repeated.elsewhere({"centre": studies["centre"]}) == ""
     assert "centre" in findings.verdicts_of(studies)
     assert "elsewhere" not in findings.verdicts_of(studies)
@@ -334,10 +347,11 @@ def test_gains_are_claimed_where_the_interval_leaves_0_out():
         verdicts = {name: {"trend": trend} for name, trend in trends.items()}
         loss = {name: {"16": {"0": 1.25, "1": 1.22}, "4": {"0": 1.5, "1": 1.22}} for name in trends}
         section = {"verdicts": verdicts, "loss": loss, "floor": dict.fromkeys(trends, 1.2)}
-        return {"sections": {"relations": section}, "groups": [1]}
+        heads = [{"seeds": [0, 1], "final_loss": {"mean": 2.0}}]
+        return {"sections": {"relations": section}, "groups": [{"learning_rate": 1e-3, "heads": heads}]}
 
     said = findings.gains(study(local=row(0.001, 0.002), long_range=row(-0.07, 0.1)))
-    assert "not settled" in said
+    assert "not settled (tales-learned, at learning rate 1e-3 for every H, nats" in said
     assert "largest is long-range, −0.0700 (−0.1700 … +0.0300), with 1 of 2 and 2 of 2 runs near its floor at H" in said
     said = findings.gains(study(local=row(0.001, 0.002), long_range=row(-0.07, 0.01)))
     assert "the loss falls for long-range words, −0.0700 (−0.0800 … −0.0600), with 1 of 2 and 2 of 2 runs near" in said
