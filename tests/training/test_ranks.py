@@ -60,7 +60,7 @@ def test_ranks_that_share_a_batch_learn_what_one_learns(tmp_path):
 
 
 def test_a_rank_that_dies_ends_the_others_and_one_process_goes_on_to_the_same_bits(tmp_path):
-    config = small_config(max_iters=700, eval_interval=350, checkpoint_interval=20)
+    config = small_config(max_iters=400, eval_interval=200, checkpoint_interval=20)
     out = tmp_path / "x"
     started = torchrun(2, config, out)
     until = time.monotonic() + 60
