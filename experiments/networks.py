@@ -8,9 +8,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from analysis.report.heads import similarity
-from analysis.report.words import number, plain, plus_minus, signed
+from analysis.report.words import listed, number, plain, plus_minus, signed
+from analysis.sentences import rate_text
 from analysis.summary import told_of
-from experiments.findings import NEAR, at_rate, markdown, near_floor, with_ends
+from experiments.findings import LEARNED, NEAR, markdown, with_ends
 
 RISES = (0.01, 0.1)
 """Nats per token by which the loss may rise while heads are pruned."""
@@ -111,3 +112,45 @@ def reached(study: Mapping, relation: str, n_head: int, floor: Mapping | None) -
             first += [i for i, loss in zip(run["iters"], curve, strict=False) if loss < floor[relation] + NEAR][:1]
     ends = sorted({min(first), max(first)}) if first else []
     return "–".join(map(str, ends)) or "–"
+
+
+def gains(study: Mapping) -> str:
+    """The relations whose loss changes with H by their intervals."""
+    section = study.get("sections", {}).get("relations")
+    found = {name: row["trend"] for name, row in (section or {}).get("verdicts", {}).items() if row["trend"]}
+    found = {name: trend for name, trend in found.items() if trend["low"] is not None}
+    if not found:
+        return ""
+    heads = listed(sorted(next(iter(section["loss"].values()), {}), key=int))
+    near = {name: of for name in found if (of := near_floor(section, name))}
+    ends_near = {name: f", with {listed(of)} runs near its floor at H = {heads}" for name, of in near.items()}
+    of = f"({LEARNED}{at_rate(study)}, nats per token of the tagged words for each doubling of H)"
+    clear = {name: trend for name, trend in found.items() if trend["sure"]}
+    if clear:
+        told = [
+            f"{'falls' if trend['estimate'] < 0 else 'rises'} for {plain(name)} words, "
+            f"{with_ends(trend)}{ends_near.get(name, '')}"
+            for name, trend in clear.items()
+        ]
+        rest = [plain(name) for name in found if name not in clear]
+        unsure = f"; not sure for {listed(rest)} ones" * bool(rest)
+        return f"Where a text has the four relations {of}, the loss {'; '.join(told)}{unsure}."
+    largest = max(found, key=lambda name: abs(found[name]["estimate"]))
+    return (
+        f"Which of the four relations needs more heads is not settled {of}: every interval holds 0; the largest is "
+        f"{plain(largest)}, {with_ends(found[largest])}{ends_near.get(largest, '')}."
+    )
+
+
+def at_rate(study: Mapping) -> str:
+    """The learning rate that all but losses is told of."""
+    return f", at learning rate {rate_text(told_of(study['groups'])['learning_rate'])} for every H"
+
+
+def near_floor(section: Mapping, relation: str) -> list[str]:
+    """How many runs of each head count, ascending, end near the relation's floor; none where it has no floor."""
+    if not section.get("floor"):
+        return []
+    losses = sorted(section["loss"][relation].items(), key=lambda item: int(item[0]))
+    floor = section["floor"][relation]
+    return [f"{sum(loss < floor + NEAR for loss in of.values())} of {len(of)}" for _, of in losses]

@@ -12,7 +12,7 @@ from analysis.report.figures import render
 from analysis.report.words import listed
 from data.dataset import prepare
 from experiment.folder import Experiment
-from experiments import findings, networks, published, repeated
+from experiments import choice, findings, networks, published, repeated
 from experiments.findings import AGAIN, CENTRE, LEARNED, Studies
 from experiments.ngrams import ngram_loss
 from files import make_folder, write_bytes, write_text
@@ -79,12 +79,12 @@ def write_page(page: Path, held: Mapping[str, Mapping]) -> None:
     mapped = findings.verdicts_of(studies)
     parts = {
         "map": "",
-        "practice": findings.practice(studies),
-        "by setting": findings.by_setting(studies),
+        "practice": choice.practice(studies),
+        "by setting": choice.by_setting(studies),
         "settings": findings.settings(studies),
         "by length": findings.by_length(studies),
         "on the way": findings.on_the_way(studies.get(CENTRE, {})),
-        "trained little": findings.trained_little(studies, held.get(CENTRE, {}).get("baselines", {})),
+        "trained little": choice.trained_little(studies, held.get(CENTRE, {}).get("baselines", {})),
         "checked": repeated.checked(studies),
         "elsewhere": repeated.elsewhere(studies),
         "relations": networks.relations(studies.get(LEARNED, {})),

@@ -8,6 +8,7 @@ from itertools import combinations
 
 from analysis.report.overview import verdict_of
 from analysis.report.words import listed, number
+from experiments.choice import regret
 from experiments.findings import (
     AGAIN,
     CENTRE,
@@ -17,7 +18,6 @@ from experiments.findings import (
     difference,
     heads_of,
     markdown,
-    regret,
     standing,
     verdicts_of,
     with_ends,

@@ -13,7 +13,7 @@ import pytest
 from analysis.report.overview import verdict_of
 from analysis.report.words import number, signed
 from experiment.folder import Experiment
-from experiments import findings, networks, published, repeated, results
+from experiments import choice, findings, networks, published, repeated, results
 from experiments.ngrams import ngram_loss
 from experiments.page import NOTHING, keep, kept, machines, write_page
 from experiments.results import ROOT, Study
@@ -234,13 +234,13 @@ def test_findings_say_what_the_reports_hold():
     assert findings.difference(verdict, 1, 16)["estimate"] == -0.05
     assert findings.difference(verdict, 1, 16)["verdict"] == "better"
     studies = {"centre": centre, "context-32": flat, "width-256": wide, "tales": other, "checked": centre}
-    said = findings.practice(studies)
+    said = choice.practice(studies)
     assert (
         "1. At D = 128, of H = 1 and 16 (2 and 8 in none; 4 only in centre), take 1 (d_h = 128), which costs the least "
         "where it is wrong: on the centre's text, by the intervals, no other H is better than 1 by over 0.0090 "
         "(context-32) and than 16 by over 0.0600 (centre). Of 2 settings, 1 is surely better than 16 in 1, surely "
         "worse in none."
-    ) in findings.practice({"centre": centre, "context-32": flat})
+    ) in choice.practice({"centre": centre, "context-32": flat})
     assert "Of 3 settings, 1 is surely better than 16 in 1, surely worse in 1 (tales)." in said
     assert (
         "the loss surely falls in tales (−0.0200); surely rises in centre (+0.0100); "
@@ -250,20 +250,19 @@ def test_findings_say_what_the_reports_hold():
         "interval (+0.0050 … +0.0150), a setting's lies below it in context-32."
     ) in said
     assert "measured: centre (1 of 3 pairs, 9), width-256 (1 of 1 pairs, 9)." in said
-    rows = findings.by_setting(studies).splitlines()
+    rows = choice.by_setting(studies).splitlines()
     assert rows[0] == "| study | lowest H | its loss | H = 4 − H = 1 (95 % CI) | H = 16 − H = 1 (95 % CI) |"
     assert rows[2] == "| centre | 1 (surely) | 2.0000 | +0.0200 (+0.0100 … +0.0300) | +0.0500 (+0.0400 … +0.0600) |"
     assert rows[3] == "| context-32 | 16 (H = 1 not excluded) | 2.0000 | – | −0.0050 (−0.0090 … −0.0010) |"
     assert len(rows) == 5  # a D of 256 is another
-    assert findings.trained_little(studies, {"bigram": 2.05, "trigram": 1.5}).startswith(
+    assert choice.trained_little(studies, {"bigram": 2.05, "trigram": 1.5}).startswith(
         "Counting alone reaches, on the centre's validation text, 2.0500 with bigrams and 1.5000 with trigrams. Within "
         "0.1 of bigrams, centre, context-32 and width-256: they"
     )
-    assert findings.trained_little(studies, {"bigram": 2.5}).endswith("2.5000 with bigrams.")
+    assert choice.trained_little(studies, {"bigram": 2.5}).endswith("2.5000 with bigrams.")
     wide["settings"] = centre["settings"] | {"model.n_embd": 256}
-    assert (
-        "changed, the lowest loss is that of H = 16 (d_h = 16) at D = 256 (H = 1 not excluded)."
-        in findings.practice(studies)
+    assert "changed, the lowest loss is that of H = 16 (d_h = 16) at D = 256 (H = 1 not excluded)." in choice.practice(
+        studies
     )
     assert "that the setting matters is not shown" in findings.trends({"centre": centre, "width-256": wide})
     assert "the centre's" not in findings.trends({"centre": centre, "tales": other})  # other tokens, another unit
@@ -350,16 +349,16 @@ def test_gains_are_claimed_where_the_interval_leaves_0_out():
         heads = [{"seeds": [0, 1], "final_loss": {"mean": 2.0}}]
         return {"sections": {"relations": section}, "groups": [{"learning_rate": 1e-3, "heads": heads}]}
 
-    said = findings.gains(study(local=row(0.001, 0.002), long_range=row(-0.07, 0.1)))
+    said = networks.gains(study(local=row(0.001, 0.002), long_range=row(-0.07, 0.1)))
     assert "not settled (tales-learned, at learning rate 1e-3 for every H, nats" in said
     assert "largest is long-range, −0.0700 (−0.1700 … +0.0300), with 1 of 2 and 2 of 2 runs near its floor at H" in said
-    said = findings.gains(study(local=row(0.001, 0.002), long_range=row(-0.07, 0.01)))
+    said = networks.gains(study(local=row(0.001, 0.002), long_range=row(-0.07, 0.01)))
     assert "the loss falls for long-range words, −0.0700 (−0.0800 … −0.0600), with 1 of 2 and 2 of 2 runs near" in said
     assert said.endswith("near its floor at H = 4 and 16; not sure for local ones.")
-    said = findings.gains(study(local=row(0.004, 0.002), long_range=row(-0.07, 0.01)))
+    said = networks.gains(study(local=row(0.004, 0.002), long_range=row(-0.07, 0.01)))
     assert "rises for local words, +0.0040" in said
     assert "not sure" not in said
-    assert findings.gains(study(local=None)) == ""
+    assert networks.gains(study(local=None)) == ""
 
 
 def test_what_is_inside_the_networks():
@@ -368,7 +367,7 @@ def test_what_is_inside_the_networks():
     layers = {"order": [[1, 0], [0, 1], [1, 1], [0, 0], [0, 2], [0, 3]], "alone": [[0, 0, 0, 0], [0, 0]]}
     assert networks.by_layer([curve | layers], 0.1) == [0.5, 1]  # four heads go: two of four, and two of two
     section = {"loss": {"local": {"16": {"0": 1.25, "1": 1.6}, "8": {"0": 1.5, "1": 1.6}}}, "floor": {"local": 1.2}}
-    assert findings.near_floor(section, "local") == ["0 of 2", "1 of 2"]
+    assert networks.near_floor(section, "local") == ["0 of 2", "1 of 2"]
     run = {"n_head": 4, "left_out": None, "iters": [0, 10, 20], "val_loss_by_relation": {"local": [5.0, 1.9, 1.3]}}
     runs = [run | {"learning_rate": 1e-3}, run | {"learning_rate": 1e-2, "val_loss_by_relation": {"local": [5, 1, 1]}}]
     groups = [
@@ -379,7 +378,7 @@ def test_what_is_inside_the_networks():
     assert networks.reached(study, "local", 4, {"local": 1.25}) == "20"
     assert networks.reached(study, "local", 4, {"local": 1.0}) == "–"
     assert networks.reached(study, "local", 4, None) == "–"
-    assert findings.at_rate(study) == ", at learning rate 1e-3 for every H"
+    assert networks.at_rate(study) == ", at learning rate 1e-3 for every H"
     runs.append(runs[0] | {"val_loss_by_relation": {"local": [5.0, 1.1, 1.1]}})
     runs.append(runs[0] | {"val_loss_by_relation": {"local": [5.0, 4.0, 3.0]}})  # which never comes there
     assert networks.reached(study, "local", 4, {"local": 1.25}) == "10–20"
