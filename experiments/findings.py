@@ -149,13 +149,13 @@ def beside(studies: Studies, verdicts: Mapping[str, Mapping]) -> str:
     if CENTRE not in verdicts or (centre := verdicts[CENTRE]["trend"])["low"] is None:
         return ""
     others = {name: of["trend"] for name, of in verdicts.items() if name != CENTRE and unit(studies, name)}
+    if not others:
+        return ""
     above = [name for name, trend in others.items() if apart(trend, centre)]
     below = [name for name, trend in others.items() if apart(centre, trend)]
     told = [f"{way} it in {listed(names)}" for way, names in (("above", above), ("below", below)) if names]
-    if not others or not told:
-        return " On the same text all intervals overlap the centre's: that the setting matters is not shown." * bool(
-            others
-        )
+    if not told:
+        return " On the same text all intervals overlap the centre's: that the setting matters is not shown."
     return f" On the same text, beside the centre's interval ({ends(centre)}), a setting's lies {' and '.join(told)}."
 
 

@@ -77,8 +77,8 @@ def bottleneck(studies: Studies) -> str:
         else:
             place += f" with T = {length}"
         for against, other in zip(costs, (lowest, few), strict=True):
-            lowest_itself = {"estimate": 0.0, "low": 0.0, "high": regret(verdict, many), "sure": False}
-            costs[against][place] = pair = difference(verdict, many, other) if many != other else lowest_itself
+            itself = {"estimate": 0.0, "low": 0.0, "high": regret(verdict, many), "sure": False, "itself": True}
+            costs[against][place] = pair = difference(verdict, many, other) if many != other else itself
             row.append(f"H = {other}: {with_ends(pair) if many != other else 'the lowest'}")
         rows.append(row)
     head = ["study", "D", "T", "most heads H", "d_h = D / H", "d_h / T"]
@@ -100,6 +100,6 @@ def with_width(costs: Mapping[str, Mapping], widths: Sequence[str], against: str
     kinds: dict[str, list[str]] = {}
     for name, cost in costs.items():
         clear = "nothing that is sure" if not cost["sure"] else "more" if cost["estimate"] > 0 else "less"
-        kinds.setdefault("nothing, being the lowest," if cost["estimate"] == cost["low"] else clear, []).append(name)
+        kinds.setdefault("nothing, being the lowest," if "itself" in cost else clear, []).append(name)
     parts = [f"{what} at {listed(names)}" for what, names in sorted(kinds.items())]
     return f"Against {against}, the most heads cost {'; '.join(parts)}. At the centre's T, {differ}."

@@ -35,8 +35,12 @@ def checked(studies: Studies) -> str:
         return ""
     first, second = (verdict["trend"] for verdict in both)
     shared = sorted(set.intersection(*(set(heads_of(verdict)) for verdict in both)))
-    pairs = [with_ends(difference(verdict, shared[-1], shared[0])) for verdict in both] if len(shared) > 1 else []
-    same = f" H = {shared[-1]} against H = {shared[0]}: {pairs[1]}, against {pairs[0]}." if pairs else ""
+    pairs = [
+        f"H = {h} against H = {shared[0]}: {with_ends(difference(both[1], h, shared[0]))}, against "
+        f"{with_ends(difference(both[0], h, shared[0]))}"
+        for h in shared[1:]
+    ]
+    same = f" {'; '.join(pairs)}." * bool(pairs)
     left = [str(h) for h in heads_of(both[0]) if h not in shared]
     same += f" Not compared again: H = {listed(left)}." * bool(left)
     return (

@@ -78,7 +78,6 @@ def test_every_number_of_the_page_is_a_reports(tmp_path, monkeypatch, capsys):
         assert f"| {name} | {signed(trend['estimate'])} |" in text
         assert study["answer"][0] in text
     assert "With seeds 2 and 3 in " in text
-    assert "opposite signs: " not in text
     assert "Training again moves a final loss by an SD of 0.0000" in text  # on this same machine
     assert (commit() or "unknown") in text  # none outside a checkout
     assert (page.parent / "results" / "map.svg").exists()
@@ -266,7 +265,9 @@ def test_findings_say_what_the_reports_hold():
     )
     assert "that the setting matters is not shown" in findings.trends({"centre": centre, "width-256": wide})
     assert "the centre's" not in findings.trends({"centre": centre, "tales": other})  # other tokens, another unit
-    assert "against +0.0100 (+0.0050 … +0.0150) at the centre: the same sign. H = 16" in repeated.checked(studies)
+    again = repeated.checked(studies)
+    assert "against +0.0100 (+0.0050 … +0.0150) at the centre: the same sign. H = 4 against H = 1: +0.0200" in again
+    assert again.endswith("; H = 16 against H = 1: +0.0500 (+0.0400 … +0.0600), against +0.0500 (+0.0400 … +0.0600).")
     alone = study_of(row(0.01, 0.005, seeds=[0, 1]), [pair(8, 2, 0.02, "worse")], 2, [2])
     assert "same sign" in (told := repeated.checked(studies | {"checked": alone}))
     assert "against H" not in told  # no two head counts that both have
