@@ -7,7 +7,9 @@ import math
 from collections.abc import Mapping, Sequence
 
 from analysis.report.words import listed, number
+from analysis.sentences import rate_text
 from analysis.statistics import MOST_SEEDS
+from analysis.statistics.power import POWER
 from experiments.findings import (
     CENTRE,
     LEARNED,
@@ -15,6 +17,7 @@ from experiments.findings import (
     Studies,
     alike,
     besides,
+    best_rates,
     difference,
     heads_of,
     markdown,
@@ -34,14 +37,20 @@ def practice(studies: Studies) -> str:
     rest = [f"{name} ({text})" for name, verdict in verdicts.items() if (text := unsettled(verdict))]
     if rest:
         margin = next(iter(verdicts.values()))["margin"]
-        seeds = "in parentheses how many seeds would settle them, were the differences as large as those measured"
-        lines += ["", f"Not settled to within {margin:g} nats, {seeds}: {', '.join(rest)}."]
+        needed = (
+            f"the seeds in all that would settle them with a chance of {100 * POWER:g} %, were the differences those"
+        )
+        lines += [
+            "",
+            f"Not settled, which is neither surely different nor the same to within {margin:g} nats (in parentheses "
+            f"{needed} measured): {', '.join(rest)}.",
+        ]
     return "\n".join(lines)
 
 
 def unsettled(verdict: Mapping) -> str:
     """How many pairs are neither different nor the same, and the seeds that they need; nothing where none is."""
-    left = [pair for pair in verdict["pairs"] if pair["verdict"] == "open"]
+    left = [pair for pair in verdict["pairs"] if pair["verdict"] == "open" and pair["low"] is not None]
     needed = sorted(pair["seeds_needed"] or MOST_SEEDS + 1 for pair in left)
     counts = [f"{n:,}" if n <= MOST_SEEDS else f"over {MOST_SEEDS:,}" for n in dict.fromkeys(needed[:1] + needed[-1:])]
     return f"{len(left)} of {len(verdict['pairs'])} pairs, {' to '.join(counts)}" if left else ""
@@ -50,14 +59,16 @@ def unsettled(verdict: Mapping) -> str:
 def choose(studies: Studies, verdicts: Mapping[str, Mapping]) -> tuple[int | None, list[int], dict[str, Mapping]]:
     """Of the head counts that all settings of the centre's width have, the one to take there; those; the settings.
 
-    It is the one that can be the least too dear in any setting of the centre's unit (minimax regret), by the intervals.
+    It is the one that can be the least too dear in any setting of the centre's unit (minimax regret), by the intervals;
+    none where too little was tested to say so.
     """
     if CENTRE not in verdicts:
         return None, [], {}
     same = {name: of for name, of in verdicts.items() if studies[name]["n_embd"] == studies[CENTRE]["n_embd"]}
     shared = sorted(set.intersection(*(set(heads_of(verdict)) for verdict in same.values())))
     costs = {h: [regret(verdict, h) for name, verdict in same.items() if unit(studies, name)] for h in shared}
-    return min(shared, key=lambda h: max(costs[h]), default=None), shared, same
+    take = min(shared, key=lambda h: max(costs[h]), default=None)
+    return (take if len(shared) > 1 and math.isfinite(max(costs[take])) else None), shared, same
 
 
 def regret(verdict: Mapping, n_head: int) -> float:
@@ -78,12 +89,14 @@ def to_take(studies: Studies, verdicts: Mapping[str, Mapping]) -> str:
         better, worse = ([name for name, row in found.items() if row["verdict"] == way] for way in ("better", "worse"))
         told.append(f"surely better than {h} in {len(better) or 'none'}, surely worse in {named(worse)}")
     worst = {h: max((regret(of, h), name) for name, of in same.items() if unit(studies, name)) for h in (take, *others)}
-    most = [f"than {h} by over {number(cost)} ({name})" for h, (cost, name) in worst.items() if math.isfinite(cost)]
-    never = f": on the centre's text, by the intervals, no other H is better {listed(most)}" * bool(most)
+    most = [f"{number(cost)} with {h} ({name})" for h, (cost, name) in worst.items() if math.isfinite(cost)]
+    rate = best_rates(studies[CENTRE]).get(take)
+    at = f"; at the centre its best learning rate is {rate_text(rate)}" * bool(rate)
     return (
         f"At D = {width}, of H = {listed([str(h) for h in shared])}{untried(shared, same)}, take {take} "
-        f"(d_h = {width // take}), which costs the least where it is wrong{never}. Of {len(same)} settings, {take} is "
-        f"{'; '.join(told)}.{other_widths(studies, verdicts)}"
+        f"(d_h = {width // take}{at}), which costs the least where it is wrong: on the centre's text the most by which "
+        f"another H that was trained there can be better is, by the upper ends of the intervals, {listed(most)}. Of "
+        f"{len(same)} settings, {take} is {'; '.join(told)}.{other_widths(studies, verdicts)}"
     )
 
 
@@ -107,17 +120,16 @@ def by_setting(studies: Studies) -> str:
 
 
 def trained_little(studies: Studies, baselines: Mapping[str, float]) -> str:
-    """What counting tokens reaches on the centre's text, and the studies that end near a bigram model."""
+    """What counting tokens reaches on the centre's text, and the studies that end near that."""
     verdicts = verdicts_of(studies)
     if CENTRE not in verdicts or not baselines:
         return ""
     counted = listed([f"{number(loss)} with {name}s" for name, loss in baselines.items()])
-    near = [n for n, of in verdicts.items() if unit(studies, n) and of["lowest_loss"] > baselines["bigram"] - NEAR]
-    little = (
-        f" Within {NEAR:g} of bigrams, {listed(near)}: they have learned little more than which token follows "
-        "which, and say what H does after so little training."
-    )
-    return f"Counting alone reaches, on the centre's validation text, {counted}.{little * bool(near)}"
+    ends = {name: of["lowest_loss"] for name, of in verdicts.items() if unit(studies, name)}
+    near = {kind: [name for name, end in ends.items() if abs(end - loss) < NEAR] for kind, loss in baselines.items()}
+    told = [f"within {NEAR:g} of {kind}s in {listed(names)}" for kind, names in near.items() if names]
+    little = f" The lowest loss ends {'; '.join(told)}: these settings say what H does after so little learning."
+    return f"Counting alone reaches, on the centre's validation text, {counted}.{little * bool(told)}"
 
 
 def untried(heads: Sequence[int], verdicts: Mapping[str, Mapping]) -> str:

@@ -10,6 +10,7 @@ from analysis.report.loss import ends
 from analysis.report.overview import verdict_of
 from analysis.report.words import listed, number, signed
 from analysis.sentences import rate_text
+from analysis.statistics import LEVEL
 
 Studies = Mapping[str, Mapping]
 NEAR = 0.1
@@ -54,14 +55,24 @@ def with_ends(row: Mapping) -> str:
     return f"{signed(row['estimate'])} ({ends(row)})"
 
 
-def verdicts_of(studies: Studies) -> dict[str, dict]:
+def answers(studies: Studies) -> dict[str, dict]:
     """The studies that are settings of the map, with what each says."""
     return {name: found for name, study in studies.items() if name not in AGAIN and (found := verdict_of(study))}
+
+
+def verdicts_of(studies: Studies) -> dict[str, dict]:
+    """Those of them that were tested, which takes two seeds."""
+    return {name: of for name, of in answers(studies).items() if of["trend"]["low"] is not None}
 
 
 def apart(one: Mapping, other: Mapping) -> bool:
     """Whether the whole of one's interval lies above the other's."""
     return None not in (one["low"], other["high"]) and one["low"] > other["high"]
+
+
+def best_rates(study: Mapping) -> dict[int, float]:
+    """The learning rate that is best for each H; none where one alone was trained."""
+    return {int(h): rate for of in study.get("tuned", [])[:1] for h, rate in of["best_learning_rate"].items()}
 
 
 def settings(studies: Studies) -> str:
@@ -123,17 +134,45 @@ def trends(studies: Studies) -> str:
         of = [f"{listed(held)}{(where[but] + but) * bool(but)}" for but, held in unsure.items()]
         parts.append(f"has no sure trend in {'; '.join(of)}")
     return (
-        f"For each doubling of H the loss {'; '.join(parts)} (nats per token; sure where the 95 % interval leaves 0 "
-        f"out).{bends(verdicts)}{beside(studies, verdicts)}"
+        f"By the slope over all H, for each doubling of H the loss {'; '.join(parts)} (nats per token; sure where the "
+        f"95 % interval leaves 0 out).{bends(verdicts)}{beside(studies, verdicts)}{by_rate(studies)}"
     )
 
 
 def bends(verdicts: Mapping[str, Mapping]) -> str:
-    """In how many of the settings with three head counts or more the loss surely bends upwards in log2 H."""
+    """Where the loss is no line in log2 H: how often it surely bends upwards, and where the end that the trend points
+    to is surely not the best."""
     curves = [curve for verdict in verdicts.values() if (curve := verdict["curvature"])]
     upwards = sum(curve["sure"] and curve["estimate"] > 0 for curve in curves)
     more = "more heads gain less and less there, or cost more and more"
-    return f" In {upwards} of {len(curves)} settings it surely bends upwards in log2 H: {more}." * bool(upwards)
+    told = f" In {upwards} of {len(curves)} settings it surely bends upwards in log2 H: {more}." * bool(upwards)
+    for which, end, who in (("falls", -1, "most"), ("rises", 0, "fewest")):
+        of = [name for name, v in verdicts.items() if kind(v) == which and standing(v, heads_of(v)[end]) == "worse"]
+        told += f" Though it {which} in {listed(of)}, the {who} heads are surely not the best there." * bool(of)
+    return told
+
+
+def by_rate(studies: Studies) -> str:
+    """Where the trend is surely of one sign at one learning rate and of the other at another."""
+    turns = {name: study["tuned"][0]["sign_turns_between"] for name, study in studies.items() if study["tuned"]}
+    told = [
+        f"{name} (between {rate_text(between[0])} and {rate_text(between[1])})"
+        for name, between in turns.items()
+        if between and name not in AGAIN
+    ]
+    return f" At one learning rate for every H its sign would turn with that rate in {listed(told)}." * bool(told)
+
+
+def corrected(studies: Studies) -> str:
+    """The trends that stay sure when all settings are one family: S. Holm, Scand. J. Statistics 6 (1979)."""
+    trends = {name: verdict["trend"] for name, verdict in verdicts_of(studies).items()}
+    stay = []
+    for place, (name, trend) in enumerate(sorted(trends.items(), key=lambda item: item[1]["p"])):
+        if (len(trends) - place) * trend["p"] > LEVEL:
+            break
+        stay.append(name)
+    kept = listed([name for name in trends if name in stay]) or "none"
+    return f"Were the {len(trends)} trends corrected as one family (Holm), {kept} would stay sure." * bool(trends)
 
 
 def kind(verdict: Mapping) -> str:
@@ -146,8 +185,9 @@ def kind(verdict: Mapping) -> str:
 
 def beside(studies: Studies, verdicts: Mapping[str, Mapping]) -> str:
     """The settings whose trend is sure to be another than the centre's, of those with its unit: its tokens."""
-    if CENTRE not in verdicts or (centre := verdicts[CENTRE]["trend"])["low"] is None:
+    if CENTRE not in verdicts:
         return ""
+    centre = verdicts[CENTRE]["trend"]
     others = {name: of["trend"] for name, of in verdicts.items() if name != CENTRE and unit(studies, name)}
     if not others:
         return ""
@@ -183,15 +223,14 @@ def by_length(studies: Studies) -> str:
         if one["estimate"] * other["estimate"] < 0
     ]
     turn = f" The sign turns {' and again '.join(turns)}." * bool(turns)
-    changed = "With nothing but the length of training changed (and of its warm-up)"
-    return f"{changed}, a doubling of H does this: {'; '.join(told)}.{turn}"
+    changed = "In separate trainings with nothing but their length changed (and that of the warm-up)"
+    return f"{changed}, each at its own best rates, a doubling of H does this: {'; '.join(told)}.{turn}"
 
 
 def on_the_way(study: Mapping) -> str:
     """The mean loss over seeds at each measurement, each H at the learning rate that is best for it in the end."""
-    if not study.get("tuned"):
+    if not (best := best_rates(study)):
         return ""
-    best = {int(h): rate for h, rate in study["tuned"][0]["best_learning_rate"].items()}
     runs = [run for run in study["runs"] if run["learning_rate"] == best.get(run["n_head"]) and not run["left_out"]]
     losses: dict[int, dict[int, list[float]]] = {}
     for run in runs:
@@ -201,4 +240,4 @@ def on_the_way(study: Mapping) -> str:
         [f"{iteration:,}", *(number(sum(of[h]) / len(of[h])) if h in of else "–" for h in sorted(best))]
         for iteration, of in sorted(losses.items())
     ]
-    return markdown(["iteration", *(f"H = {h}" for h in sorted(best))], rows)
+    return markdown(["iteration", *(f"H = {h} ({rate_text(best[h])})" for h in sorted(best))], rows)

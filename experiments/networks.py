@@ -123,13 +123,15 @@ def gains(study: Mapping) -> str:
         return ""
     heads = listed(sorted(next(iter(section["loss"].values()), {}), key=int))
     near = {name: of for name in found if (of := near_floor(section, name))}
-    ends_near = {name: f", with {listed(of)} runs near its floor at H = {heads}" for name, of in near.items()}
+    ends_near = {name: f", with {listed(of)} runs near its floor," for name, of in near.items()}
+    at = {
+        name: f": mean losses {listed(means(section, name))}{ends_near.get(name, '')} at H = {heads}" for name in found
+    }
     of = f"({LEARNED}{at_rate(study)}, nats per token of the tagged words for each doubling of H)"
     clear = {name: trend for name, trend in found.items() if trend["sure"]}
     if clear:
         told = [
-            f"{'falls' if trend['estimate'] < 0 else 'rises'} for {plain(name)} words, "
-            f"{with_ends(trend)}{ends_near.get(name, '')}"
+            f"{'falls' if trend['estimate'] < 0 else 'rises'} for {plain(name)} words, {with_ends(trend)}{at[name]}"
             for name, trend in clear.items()
         ]
         rest = [plain(name) for name in found if name not in clear]
@@ -138,8 +140,14 @@ def gains(study: Mapping) -> str:
     largest = max(found, key=lambda name: abs(found[name]["estimate"]))
     return (
         f"Which of the four relations needs more heads is not settled {of}: every interval holds 0; the largest is "
-        f"{plain(largest)}, {with_ends(found[largest])}{ends_near.get(largest, '')}."
+        f"{plain(largest)}, {with_ends(found[largest])}{at[largest]}."
     )
+
+
+def means(section: Mapping, relation: str) -> list[str]:
+    """The mean loss over seeds of each head count, ascending."""
+    losses = sorted(section["loss"][relation].items(), key=lambda item: int(item[0]))
+    return [number(np.mean(list(of.values())), 3) for _, of in losses]
 
 
 def at_rate(study: Mapping) -> str:

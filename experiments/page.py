@@ -76,12 +76,13 @@ def baselines(centre: Experiment) -> dict[str, float]:
 def write_page(page: Path, held: Mapping[str, Mapping]) -> None:
     """Put what is said of the map, of each study and of the machines between the markers of page.md; draw the map."""
     studies: Studies = {name: of["study"] for name, of in held.items()}
-    mapped = findings.verdicts_of(studies)
+    mapped = findings.answers(studies)
     parts = {
         "map": "",
         "practice": choice.practice(studies),
         "by setting": choice.by_setting(studies),
         "settings": findings.settings(studies),
+        "corrected": findings.corrected(studies),
         "by length": findings.by_length(studies),
         "on the way": findings.on_the_way(studies.get(CENTRE, {})),
         "trained little": choice.trained_little(studies, held.get(CENTRE, {}).get("baselines", {})),

@@ -6,11 +6,9 @@ Each function takes studies as report.json holds them, by name, and returns Mark
 from collections.abc import Mapping, Sequence
 from itertools import combinations
 
-from analysis.report.overview import verdict_of
 from analysis.report.words import listed, number
 from experiments.choice import regret
 from experiments.findings import (
-    AGAIN,
     CENTRE,
     Studies,
     alike,
@@ -33,7 +31,7 @@ def one_head(studies: Studies) -> str:
     verdicts = verdicts_of(studies)
     if not verdicts:
         return ""
-    rows, eight, said = [], [], {"The fewest heads": {}, "The most": {}}
+    rows, eight, said = [], [], {"the fewest heads are": {}, "the most are": {}}
     both = [name for name, of in verdicts.items() if {standing(of, heads_of(of)[end]) for end in (0, -1)} == {"worse"}]
     for name, verdict in verdicts.items():
         heads, lowest = heads_of(verdict), verdict["lowest"]
@@ -46,13 +44,12 @@ def one_head(studies: Studies) -> str:
         rows.append(row)
         if {1, 8} <= set(heads):
             eight.append(f"{with_ends(difference(verdict, 1, 8))} in {name}")
-    told = [
-        f"{who}, against the H with the lowest loss: "
-        + "; ".join(f"{found} in {listed(names)}" for found, names in kinds.items())
-        + "."
+    where = [
+        f"{who} {', '.join(f'{found} in {len(names)} ({listed(names)})' for found, names in kinds.items())}"
         for who, kinds in said.items()
     ]
-    told.append(f"Both ends are surely worse than a head count in between in {listed(both) or 'no setting'}.")
+    told = [f"Of {len(verdicts)} settings, against the H with the lowest loss, {'; '.join(where)}."]
+    told.append(f"Both are surely worse than a head count in between in {listed(both) or 'no setting'}.")
     if eight:
         told.append(f"One head against eight, where both were trained: {listed(eight)}.")
     head = ["study", "lowest H", "fewest heads − lowest (95 % CI)", "most heads − lowest (95 % CI)"]
@@ -61,18 +58,19 @@ def one_head(studies: Studies) -> str:
 
 def bottleneck(studies: Studies) -> str:
     """The most heads against the lowest H, and the fewest, by a head's size d_h, in studies that differ in D or T."""
+    if CENTRE not in studies:
+        return ""
     rows: list[list[str]] = []
     lines: list[str] = []  # those of the centre's T
     costs: dict[str, dict[str, Mapping]] = {"the H with the lowest loss": {}, "the fewest heads": {}}
-    for name, study in sorted(studies.items(), key=lambda item: (item[1]["block_size"], item[1]["n_embd"])):
-        verdict = verdict_of(study)
-        if verdict is None or name in AGAIN or not alike(study, studies.get(CENTRE, study), *SIZES):
-            continue
+    like = {name: of for name, of in verdicts_of(studies).items() if alike(studies[name], studies[CENTRE], *SIZES)}
+    size = {name: (studies[name]["block_size"], studies[name]["n_embd"]) for name in like}
+    for name in sorted(like, key=lambda name: size[name]):
+        verdict, (length, width) = like[name], size[name]
         few, many, lowest = heads_of(verdict)[0], heads_of(verdict)[-1], verdict["lowest"]
-        width, length = study["n_embd"], study["block_size"]
         row = [name, str(width), str(length), str(many), str(width // many), number(width / many / length, 3)]
         place = f"D = {width}"
-        if CENTRE in studies and length == studies[CENTRE]["block_size"]:
+        if length == studies[CENTRE]["block_size"]:
             lines.append(place)
         else:
             place += f" with T = {length}"
@@ -95,8 +93,8 @@ def with_width(costs: Mapping[str, Mapping], widths: Sequence[str], against: str
         return ""
     falls = [f"{a} to {b}" for a, b in combinations(widths, 2) if apart(costs[a], costs[b])]
     rises = [f"{a} to {b}" for a, b in combinations(widths, 2) if apart(costs[b], costs[a])]
-    told = [f"it {way} from {listed(steps)}" for way, steps in (("falls", falls), ("rises", rises)) if steps]
-    differ = f"{' and '.join(told)}, surely; no other two D differ" if told else ALL_OVERLAP
+    told = [f"surely {way} from {listed(steps)}" for way, steps in (("falls", falls), ("rises", rises)) if steps]
+    differ = f"that difference {' and '.join(told)}; of no other two D is a change sure" if told else ALL_OVERLAP
     kinds: dict[str, list[str]] = {}
     for name, cost in costs.items():
         clear = "nothing that is sure" if not cost["sure"] else "more" if cost["estimate"] > 0 else "less"

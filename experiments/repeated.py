@@ -13,10 +13,11 @@ from experiments.findings import (
     CHECKED,
     ELSEWHERE,
     Studies,
+    alike,
     besides,
+    best_rates,
     difference,
     heads_of,
-    verdicts_of,
     with_ends,
 )
 
@@ -28,10 +29,17 @@ def agreement(one: Mapping, other: Mapping) -> str:
     return signs if sure else f"{signs}, not sure"
 
 
+def beside_centre(studies: Studies, name: str, *but: str) -> list[Mapping]:
+    """What the centre says, and what a study of the same settings but those does; nothing where one was not tested."""
+    if not {CENTRE, name} <= studies.keys() or not alike(studies[CENTRE], studies[name], *but):
+        return []
+    both = [verdict_of(studies[of]) for of in (CENTRE, name)]
+    return both if all(verdict and verdict["trend"]["low"] is not None for verdict in both) else []
+
+
 def checked(studies: Studies) -> str:
     """Whether the centre, trained again in another way, says the same."""
-    both = [verdict_of(studies[name]) for name in (CENTRE, CHECKED) if name in studies]
-    if len(both) < 2 or None in both:
+    if not (both := beside_centre(studies, CHECKED, "precision")):
         return ""
     first, second = (verdict["trend"] for verdict in both)
     shared = sorted(set.intersection(*(set(heads_of(verdict)) for verdict in both)))
@@ -52,8 +60,7 @@ def checked(studies: Studies) -> str:
 
 def elsewhere(studies: Studies) -> str:
     """What another machine makes of the centre's own runs: the trend, the lowest H, pairs; how far runs are moved."""
-    both = [verdict_of(studies[name]) for name in (CENTRE, ELSEWHERE) if name in studies]
-    if len(both) < 2 or None in both:
+    if not (both := beside_centre(studies, ELSEWHERE)):
         return ""
     here, there = both
     seeds, own = (set(verdict["trend"]["seeds"]) for verdict in (there, here))
@@ -87,7 +94,7 @@ def rounding(one: Mapping, other: Mapping) -> str:
 
     Of the runs that both have, each H at the learning rate that is best for it in the first.
     """
-    best = {int(h): rate for h, rate in one["tuned"][0]["best_learning_rate"].items()}
+    best = best_rates(one)
     first, second = (
         {
             (run["n_head"], run["seed"]): run["val_loss"][-1]
@@ -102,10 +109,10 @@ def rounding(one: Mapping, other: Mapping) -> str:
 
 def again(held: Mapping[str, Mapping], before: Mapping[str, Mapping]) -> str:
     """Whether studies that were made again have the sign and the lowest H that were published; a line each."""
-    mine, theirs = (verdicts_of({name: of["study"] for name, of in each.items()}) for each in (held, before))
+    mine, theirs = ({name: verdict_of(of["study"]) for name, of in each.items()} for each in (held, before))
     lines = []
     for name in mine:
-        if name in theirs:
+        if mine[name] and theirs.get(name):
             here, there = mine[name]["trend"], theirs[name]["trend"]
             told = f"{with_ends(here)} here, {with_ends(there)} published"
             lowest = mine[name]["lowest"], theirs[name]["lowest"]

@@ -53,15 +53,19 @@ def messages(caplog) -> None:
     logging.getLogger("headcount").handlers.clear()
 
 
+def make_reports_cheap(patch: pytest.MonkeyPatch) -> None:
+    """Figures of a report are drawn for the screen, costs measured once: tests look at what is there, not how fine."""
+    patch.delitem(figures.FORMATS, "pdf")
+    patch.setitem(figures.STYLE, "savefig.dpi", 50)
+    patch.setattr(cost, "ROUNDS", 1)
+    patch.setattr(cost, "SECONDS", 0)
+    patch.setattr(relations, "PAIRS", 8)
+    patch.setattr(measurements, "SCORED", 4)
+
+
 @pytest.fixture(autouse=True)
 def cheap_reports(monkeypatch) -> None:
-    """Figures of a report are drawn for the screen, costs measured once: tests look at what is there, not how fine."""
-    monkeypatch.delitem(figures.FORMATS, "pdf")
-    monkeypatch.setitem(figures.STYLE, "savefig.dpi", 50)
-    monkeypatch.setattr(cost, "ROUNDS", 1)
-    monkeypatch.setattr(cost, "SECONDS", 0)
-    monkeypatch.setattr(relations, "PAIRS", 8)
-    monkeypatch.setattr(measurements, "SCORED", 4)
+    make_reports_cheap(monkeypatch)
 
 
 @pytest.fixture(scope="session")

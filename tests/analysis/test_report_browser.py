@@ -14,7 +14,7 @@ from compare import main
 from errors import guard
 from files import read_checked, sha256, write_checked
 from tests.analysis.browser import CHROMIUM, Browser
-from tests.conftest import small_config
+from tests.conftest import make_reports_cheap, small_config
 from training.run import train_experiment
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium here; apt-get install chromium")
@@ -66,9 +66,8 @@ def report(tmp_path_factory):
     )
     experiment = train_experiment(config, folder / "small", "cpu")
     diverge(experiment.runs[-1], 50)
-    with pytest.MonkeyPatch.context() as patch:  # the page needs figures, not good ones
-        patch.setattr("analysis.measure.cost.ROUNDS", 1)
-        patch.setattr("analysis.measure.cost.SECONDS", 0)
+    with pytest.MonkeyPatch.context() as patch:
+        make_reports_cheap(patch)
         assert guard("compare.py", main, [str(folder / "small"), "--out", str(folder / "<b>out")]) == 0
     return folder / "<b>out" / "report.html"
 
