@@ -14,7 +14,7 @@ def row(estimate, half, **more):
 
 
 def pair(one, other, estimate, verdict):
-    half = {"same": 0.004, "open": abs(estimate) + 0.01}.get(verdict, 0.01)
+    half = {"same": 0.007, "open": abs(estimate) + 0.01}.get(verdict, 0.01)
     return row(estimate, half, n_head=one, reference=other, verdict=verdict, seeds_needed=9)
 
 
@@ -64,7 +64,7 @@ def test_findings_say_what_the_reports_hold():
     assert (
         "1. At D = 128, of H = 1 and 16 (2 and 8 in none; 4 only in centre), take 1 (d_h = 128; at the centre its best "
         "learning rate is 3e-3), which costs the least where it is wrong: on the centre's text the most by which "
-        "another H that was trained there can be better is, by the upper ends of the intervals, 0.0090 with 1 "
+        "another H that was trained there can be better is, by the upper ends of the intervals, 0.0120 with 1 "
         "(context-32) and 0.0600 with 16 (centre). Of 2 settings, 1 is surely better than 16 in 1, surely worse in "
         "none."
     ) in choice.practice({"centre": centre, "context-32": flat})
@@ -80,7 +80,7 @@ def test_findings_say_what_the_reports_hold():
     rows = choice.by_setting(studies).splitlines()
     assert rows[0] == "| study | lowest H | its loss | H = 4 − H = 1 (95 % CI) | H = 16 − H = 1 (95 % CI) |"
     assert rows[2] == "| centre | 1 (surely) | 2.0000 | +0.0200 (+0.0100 … +0.0300) | +0.0500 (+0.0400 … +0.0600) |"
-    assert rows[3] == "| context-32 | 16 (H = 1 not excluded) | 2.0000 | – | −0.0050 (−0.0090 … −0.0010) |"
+    assert rows[3] == "| context-32 | 16 (H = 1 not excluded) | 2.0000 | – | −0.0050 (−0.0120 … +0.0020) |"
     assert len(rows) == 5  # a D of 256 is another
     assert choice.trained_little(studies, {"bigram": 2.05, "trigram": 1.5}).startswith(
         "Counting alone reaches, on the centre's validation text, 2.0500 with bigrams and 1.5000 with trigrams. The "
@@ -108,7 +108,7 @@ def test_findings_say_what_the_reports_hold():
         "the most heads cost more at D = 128; nothing, being the lowest, at D = 128 with T = 32 and D = 256. "
         "At the centre's T, that difference surely falls from D = 128 to D = 256; of no other two D is a change sure."
     ) in table
-    assert "cost less at D = 128 with T = 32; more at D = 128; nothing that is sure at D = 256. At" in table
+    assert "cost more at D = 128; nothing that is sure at D = 128 with T = 32 and D = 256. At" in table
     assert published.bottleneck({"context-32": flat, "width-256": wide}) == ""  # beside the centre, or not at all
     surely = findings.trends({"centre": study_of(row(-0.001, 0.01), pairs, 1, [1])})
     assert "has no sure trend in centre, where H = 4 and 16 are surely worse than 1 (nats" in surely
