@@ -89,15 +89,27 @@ def to_take(studies: Studies, verdicts: Mapping[str, Mapping]) -> str:
         better, worse = ([name for name, row in found.items() if row["verdict"] == way] for way in ("better", "worse"))
         told.append(f"surely better than {h} in {len(better) or 'none'}, surely worse in {named(worse)}")
     worst = {h: max((regret(of, h), name) for name, of in same.items() if unit(studies, name)) for h in (take, *others)}
-    most = [f"{number(cost)} with {h} ({name})" for h, (cost, name) in worst.items() if math.isfinite(cost)]
+    most = [f"{number(cost)} than {h} ({name})" for h, (cost, name) in worst.items() if math.isfinite(cost)]
     rate = best_rates(studies[CENTRE]).get(take)
-    at = f"; at the centre its best learning rate is {rate_text(rate)}" * bool(rate)
+    at = f", learning rate {rate_text(rate)}" * bool(rate)
     return (
         f"At D = {width}, of H = {listed([str(h) for h in shared])}{untried(shared, same)}, take {take} "
-        f"(d_h = {width // take}{at}), which costs the least where it is wrong: on the centre's text the most by which "
-        f"another H that was trained there can be better is, by the upper ends of the intervals, {listed(most)}. Of "
-        f"{len(same)} settings, {take} is {'; '.join(told)}.{other_widths(studies, verdicts)}"
+        f"(d_h = {width // take}{at}; at the centre {against_others(verdicts[CENTRE], take)}), which costs the least "
+        f"where it is wrong: on the centre's text another H that was trained in a setting is better, by the upper ends "
+        f"of the intervals, by at most {listed(most)}. Of {len(same)} settings, {take} is {'; '.join(told)}."
+        f"{other_widths(studies, verdicts)}"
     )
+
+
+def against_others(verdict: Mapping, n_head: int) -> str:
+    """A head count against every other: than which it is surely better, against which that is not settled."""
+    said = {"better": "surely better than", "worse": "surely worse than", "open": "not settled against"}
+    said["same"] = f"the same to within {verdict['margin']:g} as"
+    others: dict[str, list[str]] = {}
+    for other in heads_of(verdict):
+        if other != n_head:
+            others.setdefault(difference(verdict, n_head, other)["verdict"], []).append(str(other))
+    return ", ".join(f"{text} {listed(others[which])}" for which, text in said.items() if which in others)
 
 
 def named(names: Sequence[str]) -> str:

@@ -134,7 +134,7 @@ def trends(studies: Studies) -> str:
         of = [f"{listed(held)}{(where[but] + but) * bool(but)}" for but, held in unsure.items()]
         parts.append(f"has no sure trend in {'; '.join(of)}")
     return (
-        f"By the slope over all H, for each doubling of H the loss {'; '.join(parts)} (nats per token; sure where the "
+        f"On average over the doublings of H, the loss {'; '.join(parts)} (nats per token; sure where the "
         f"95 % interval leaves 0 out).{bends(verdicts)}{beside(studies, verdicts)}{by_rate(studies)}"
     )
 
@@ -160,7 +160,7 @@ def by_rate(studies: Studies) -> str:
         for name, between in turns.items()
         if between and name not in AGAIN
     ]
-    return f" At one learning rate for every H its sign would turn with that rate in {listed(told)}." * bool(told)
+    return f" At one learning rate for every H its sign surely turns with it in {listed(told)}." * bool(told)
 
 
 def corrected(studies: Studies) -> str:
@@ -193,10 +193,12 @@ def beside(studies: Studies, verdicts: Mapping[str, Mapping]) -> str:
         return ""
     above = [name for name, trend in others.items() if apart(trend, centre)]
     below = [name for name, trend in others.items() if apart(centre, trend)]
-    told = [f"{way} it in {listed(names)}" for way, names in (("above", above), ("below", below)) if names]
+    sides = (("above", above), ("below", below))
+    told = [f"{way} it in {listed(names)}" for way, names in sides if names]
     if not told:
         return " On the same text all intervals overlap the centre's: that the setting matters is not shown."
-    return f" On the same text, beside the centre's interval ({ends(centre)}), a setting's lies {' and '.join(told)}."
+    own = f"beside the centre's interval ({ends(centre)})"
+    return f" On the same text, {own}, the whole of another lies {' and '.join(told)}."
 
 
 def by_length(studies: Studies) -> str:
@@ -239,5 +241,6 @@ def on_the_way(study: Mapping) -> str:
     rows = [
         [f"{iteration:,}", *(number(sum(of[h]) / len(of[h])) if h in of else "–" for h in sorted(best))]
         for iteration, of in sorted(losses.items())
+        if iteration  # at 0 every H has the same weights
     ]
     return markdown(["iteration", *(f"H = {h} ({rate_text(best[h])})" for h in sorted(best))], rows)

@@ -127,7 +127,7 @@ def gains(study: Mapping) -> str:
     at = {
         name: f": mean losses {listed(means(section, name))}{ends_near.get(name, '')} at H = {heads}" for name in found
     }
-    of = f"({LEARNED}{at_rate(study)}, nats per token of the tagged words for each doubling of H)"
+    of = f"{LEARNED} (the four relations{at_rate(study)}, nats per token of their words for each doubling of H)"
     clear = {name: trend for name, trend in found.items() if trend["sure"]}
     if clear:
         told = [
@@ -136,10 +136,10 @@ def gains(study: Mapping) -> str:
         ]
         rest = [plain(name) for name in found if name not in clear]
         unsure = f"; not sure for {listed(rest)} ones" * bool(rest)
-        return f"Where a text has the four relations {of}, the loss {'; '.join(told)}{unsure}."
+        return f"In {of}, the loss {'; '.join(told)}{unsure}."
     largest = max(found, key=lambda name: abs(found[name]["estimate"]))
     return (
-        f"Which of the four relations needs more heads is not settled {of}: every interval holds 0; the largest is "
+        f"Which relation needs more heads is not settled in {of}: every interval holds 0; the largest is "
         f"{plain(largest)}, {with_ends(found[largest])}{at[largest]}."
     )
 

@@ -121,9 +121,11 @@ def machines(held: Mapping[str, Mapping]) -> str:
     lines = []
     for (version, *devices, commits), names in alike.items():
         hours = sum(held[name]["made"]["hours"] for name in names)
+        counts = sorted({len({run["seed"] for run in held[name]["study"]["runs"]}) for name in names})
+        seeds = f"{' or '.join(map(str, counts))} seeds"
         lines.append(
-            f"- {listed(names)}: the {version} version, {hours:.1f} hours of training on {' and '.join(devices)}, "
-            f"commit {commits or 'unknown'}"
+            f"- {listed(names)}: the {version} version, {seeds}, {hours:.1f} hours of training on "
+            f"{' and '.join(devices)}, commit {commits or 'unknown'}"
         )
     dirty = any(commit.endswith("+") for of in held.values() for commit in of["made"]["commits"])
     return "\n".join(lines) + "\n\n+: with changes that were not yet committed." * dirty

@@ -45,7 +45,7 @@ def one_head(studies: Studies) -> str:
         if {1, 8} <= set(heads):
             eight.append(f"{with_ends(difference(verdict, 1, 8))} in {name}")
     where = [
-        f"{who} {', '.join(f'{found} in {len(names)} ({listed(names)})' for found, names in kinds.items())}"
+        f"{who} {', '.join(f'{found} in {len(names)}' for found, names in kinds.items())}"
         for who, kinds in said.items()
     ]
     told = [f"Of {len(verdicts)} settings, against the H with the lowest loss, {'; '.join(where)}."]
@@ -94,7 +94,7 @@ def with_width(costs: Mapping[str, Mapping], widths: Sequence[str], against: str
     falls = [f"{a} to {b}" for a, b in combinations(widths, 2) if apart(costs[a], costs[b])]
     rises = [f"{a} to {b}" for a, b in combinations(widths, 2) if apart(costs[b], costs[a])]
     told = [f"surely {way} from {listed(steps)}" for way, steps in (("falls", falls), ("rises", rises)) if steps]
-    differ = f"that difference {' and '.join(told)}; of no other two D is a change sure" if told else ALL_OVERLAP
+    differ = f"that difference {' and '.join(told)}; other D's intervals overlap" if told else ALL_OVERLAP
     kinds: dict[str, list[str]] = {}
     for name, cost in costs.items():
         clear = "nothing that is sure" if not cost["sure"] else "more" if cost["estimate"] > 0 else "less"

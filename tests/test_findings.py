@@ -62,19 +62,19 @@ def test_findings_say_what_the_reports_hold():
     studies = {"centre": centre, "context-32": flat, "width-256": wide, "tales": other, "checked": centre}
     said = choice.practice(studies)
     assert (
-        "1. At D = 128, of H = 1 and 16 (2 and 8 in none; 4 only in centre), take 1 (d_h = 128; at the centre its best "
-        "learning rate is 3e-3), which costs the least where it is wrong: on the centre's text the most by which "
-        "another H that was trained there can be better is, by the upper ends of the intervals, 0.0120 with 1 "
-        "(context-32) and 0.0600 with 16 (centre). Of 2 settings, 1 is surely better than 16 in 1, surely worse in "
+        "1. At D = 128, of H = 1 and 16 (2 and 8 in none; 4 only in centre), take 1 (d_h = 128, learning rate 3e-3; at "
+        "the centre surely better than 4 and 16), which costs the least where it is wrong: on the centre's text "
+        "another H that was trained in a setting is better, by the upper ends of the intervals, by at most 0.0120 than "
+        "1 (context-32) and 0.0600 than 16 (centre). Of 2 settings, 1 is surely better than 16 in 1, surely worse in "
         "none."
     ) in choice.practice({"centre": centre, "context-32": flat})
     assert "Of 3 settings, 1 is surely better than 16 in 1, surely worse in 1 (tales)." in said
     assert (
-        "the loss surely falls in tales (−0.0200); surely rises in centre (+0.0100); "
-        "does not differ between any two head counts by 0.01 in context-32; has no sure trend in width-256 "
+        "2. On average over the doublings of H, the loss surely falls in tales (−0.0200); surely rises in centre "
+        "(+0.0100); does not differ between any two head counts by 0.01 in context-32; has no sure trend in width-256 "
         "(nats per token; sure where the 95 % interval leaves 0 out). In 1 of 1 settings it surely bends upwards in "
         "log2 H: more heads gain less and less there, or cost more and more. On the same text, beside the centre's "
-        "interval (+0.0050 … +0.0150), a setting's lies below it in context-32."
+        "interval (+0.0050 … +0.0150), the whole of another lies below it in context-32."
     ) in said
     assert "measured): centre (1 of 3 pairs, 9), width-256 (1 of 1 pairs, 9)." in said
     rows = choice.by_setting(studies).splitlines()
@@ -106,7 +106,7 @@ def test_findings_say_what_the_reports_hold():
     assert "| width-256 | 256 | 128 | 16 | 16 | 0.125 | H = 16: the lowest | H = 1: −0.0200" in table
     assert (
         "the most heads cost more at D = 128; nothing, being the lowest, at D = 128 with T = 32 and D = 256. "
-        "At the centre's T, that difference surely falls from D = 128 to D = 256; of no other two D is a change sure."
+        "At the centre's T, that difference surely falls from D = 128 to D = 256; other D's intervals overlap."
     ) in table
     assert "cost more at D = 128; nothing that is sure at D = 128 with T = 32 and D = 256. At" in table
     assert published.bottleneck({"context-32": flat, "width-256": wide}) == ""  # beside the centre, or not at all
@@ -114,9 +114,7 @@ def test_findings_say_what_the_reports_hold():
     assert "has no sure trend in centre, where H = 4 and 16 are surely worse than 1 (nats" in surely
     table = published.one_head(studies)
     assert "Both are surely worse than a head count in between in no setting." in table
-    assert (
-        "the lowest loss, the fewest heads are surely the lowest in 1 (centre), the same to within 0.01 in 1" in table
-    )
+    assert "the lowest loss, the fewest heads are surely the lowest in 1, the same to within 0.01 in 1" in table
     assert "| centre | 1 | H = 1: surely the lowest | H = 16: +0.0500 (+0.0400 … +0.0600), worse |" in table
 
 
@@ -153,7 +151,16 @@ def test_an_end_that_the_trend_points_to_and_that_is_not_the_best_is_named():
     assert findings.bends(findings.verdicts_of({"python": falls})) == ""
     falls["tuned"][0]["sign_turns_between"] = [2e-3, 6e-3]
     assert findings.trends({"centre": falls, "checked": falls}).endswith(
-        "At one learning rate for every H its sign would turn with that rate in centre (between 2e-3 and 6e-3)."
+        "At one learning rate for every H its sign surely turns with it in centre (between 2e-3 and 6e-3)."
+    )
+
+
+def test_a_head_count_is_set_against_every_other():
+    pairs = [pair(4, 1, -0.05, "better"), pair(4, 2, 0.002, "same"), pair(8, 4, 0.003, "open")]
+    pairs += [pair(16, 4, -0.03, "better"), pair(32, 4, 0.003, "open"), pair(8, 1, -0.05, "better")]
+    told = choice.against_others({"pairs": pairs, "margin": 0.01}, 4)
+    assert (
+        told == "surely better than 1, surely worse than 16, not settled against 8 and 32, the same to within 0.01 as 2"
     )
 
 
@@ -243,7 +250,7 @@ def test_gains_are_claimed_where_the_interval_leaves_0_out():
         return {"sections": {"relations": section}, "groups": [{"learning_rate": 1e-3, "heads": heads}]}
 
     said = networks.gains(study(local=row(0.001, 0.002), long_range=row(-0.07, 0.1)))
-    assert "not settled (tales-learned, at learning rate 1e-3 for every H, nats" in said
+    assert "not settled in tales-learned (the four relations, at learning rate 1e-3 for every H, nats" in said
     at = "mean losses 1.360 and 1.235, with 1 of 2 and 2 of 2 runs near its floor, at H = 4 and 16"
     assert f"largest is long-range, −0.0700 (−0.1700 … +0.0300): {at}." in said
     said = networks.gains(study(local=row(0.001, 0.002), long_range=row(-0.07, 0.01)))

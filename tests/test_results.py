@@ -124,13 +124,15 @@ def test_a_page_is_a_file_of_markdown(monkeypatch, capsys):
 
 
 def test_studies_made_alike_are_named_together():
+    runs = {"runs": [{"seed": 0}, {"seed": 0}, {"seed": 1}]}
+
     def of(*devices, version="reduced", hours=0.5):
-        return {"made": {"version": version, "devices": devices, "commits": ["abc"], "hours": hours}}
+        return {"made": {"version": version, "devices": devices, "commits": ["abc"], "hours": hours}, "study": runs}
 
     said = machines({"centre": of("one"), "width-32": of("two"), "width-64": of("one")})
     assert said.splitlines() == [
-        "- centre and width-64: the reduced version, 1.0 hours of training on one, commit abc",
-        "- width-32: the reduced version, 0.5 hours of training on two, commit abc",
+        "- centre and width-64: the reduced version, 2 seeds, 1.0 hours of training on one, commit abc",
+        "- width-32: the reduced version, 2 seeds, 0.5 hours of training on two, commit abc",
     ]
 
 
