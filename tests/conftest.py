@@ -68,6 +68,13 @@ def cheap_reports(monkeypatch) -> None:
     make_reports_cheap(monkeypatch)
 
 
+@pytest.fixture
+def undrawn(monkeypatch) -> None:
+    """Figures are empty pictures, where a test is of something else: drawing is most of a report's time."""
+    nothing = {"svg": b'<svg width="9pt" height="9pt" viewBox="0 0 9 9"></svg>', "png": b""}
+    monkeypatch.setattr("analysis.report.page.render", lambda picture, title: nothing)
+
+
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory) -> Experiment:
     """A small sweep over tales, trained to the end: H in 1, 4 and seeds 0, 1. Not to be changed."""

@@ -41,7 +41,7 @@ def test_a_folder_gets_its_tables_figures_and_report(folder, capsys):
     assert all((folder / figure).is_file() for figure in report["figures"])
 
 
-def test_planted_effects_come_back_as_sentences(tmp_path, capsys):
+def test_planted_effects_come_back_as_sentences(tmp_path, capsys, undrawn):
     """0.01 nats for each doubling of H at 1e-3; at 3e-3, the better rate of each H, the lowest loss is at H = 4."""
     noise = np.random.default_rng(3).normal(0, 0.001, (4, 5))
 

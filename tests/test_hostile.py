@@ -68,6 +68,7 @@ FILES = [
 ]
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize("name", FILES)
 @pytest.mark.parametrize("make", [os.mkfifo, os.mkdir], ids=["pipe", "folder"])
 def test_a_pipe_or_a_folder_in_place_of_a_file_is_an_error_in_words_or_put_right(work, config, bounded, name, make):

@@ -40,7 +40,7 @@ def in_this_process(program, *argv):
     assert status == 0, err
 
 
-def test_every_number_of_the_page_is_a_reports(tmp_path, monkeypatch, capsys):
+def test_every_number_of_the_page_is_a_reports(tmp_path, monkeypatch, capsys, undrawn):
     centre = Study(results.TALES | {"sweep.learning_rate": "1e-3,1e-2"}, reduced=SMALL, networks=True)
     short, learned = SMALL | {"train.max_iters": 2}, SMALL | {"sweep.learning_rate": "1e-3"}
     studies = {"centre": centre, "iterations-200": Study(centre.changes, reduced=short)}
@@ -49,8 +49,6 @@ def test_every_number_of_the_page_is_a_reports(tmp_path, monkeypatch, capsys):
     studies |= {"tales-learned": Study(centre.changes, reduced=learned | {"train.max_iters": 3}, networks=True)}
     monkeypatch.setattr(results, "STUDIES", studies)
     monkeypatch.setattr(results, "run", in_this_process)
-    nothing = {"svg": b'<svg width="9pt" height="9pt" viewBox="0 0 9 9"></svg>', "png": b""}  # as drawing takes long
-    monkeypatch.setattr("analysis.report.page.render", lambda picture, title: nothing)
     page = tmp_path / "docs" / "results.md"
     argv = ["results", "--reduced", "--out", str(tmp_path / "out"), "--page", str(page), "--device", "cpu"]
     monkeypatch.setattr(sys, "argv", [*argv, "--only", "iterations-200"])
