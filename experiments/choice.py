@@ -37,13 +37,12 @@ def practice(studies: Studies) -> str:
     rest = [f"{name} ({text})" for name, verdict in verdicts.items() if (text := unsettled(verdict))]
     if rest:
         margin = next(iter(verdicts.values()))["margin"]
-        needed = (
-            f"the seeds in all that would settle them with a chance of {100 * POWER:g} %, were the differences those"
-        )
+        chance = f"a chance of {100 * POWER:g} %"
         lines += [
             "",
-            f"Not settled, which is neither surely different nor the same to within {margin:g} nats (in parentheses "
-            f"{needed} measured): {', '.join(rest)}.",
+            f"Not settled, which is neither surely different nor the same to within {margin:g} nats (in parentheses the "
+            f"seeds in all that would settle them with {chance}, were the differences those measured): "
+            f"{', '.join(rest)}.",
         ]
     return "\n".join(lines)
 

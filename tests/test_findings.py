@@ -202,7 +202,6 @@ def test_the_same_seeds_elsewhere_are_compared_run_by_run():
     whole = studies["elsewhere"] | {"settings": {"data.val_tokens": None}}  # measured on another text: no repetition
     assert repeated.elsewhere(studies | {"elsewhere": whole}) == ""
     assert repeated.checked(studies | {"checked": whole}) == ""
-    assert "tuned" in studies["centre"]
     one_rate = studies["centre"] | {"groups": [studies["centre"]["tuned"][0]], "tuned": []}
     assert repeated.rounding(one_rate, studies["elsewhere"]) == ""
     held = {name: {"study": study} for name, study in studies.items()}
