@@ -40,8 +40,8 @@ def practice(studies: Studies) -> str:
         chance = f"a chance of {100 * POWER:g} %"
         lines += [
             "",
-            f"Not settled, which is neither surely different nor the same to within {margin:g} nats (in parentheses the "
-            f"seeds in all that would settle them with {chance}, were the differences those measured): "
+            f"Not settled, which is neither surely different nor the same to within {margin:g} nats (in parentheses "
+            f"the seeds in all that would settle them with {chance}, were the differences those measured): "
             f"{', '.join(rest)}.",
         ]
     return "\n".join(lines)
