@@ -32,7 +32,9 @@ PYTHON |= {"data.val_tokens": 100_000}  # of two million: measuring all would ta
 PYTHON |= {"sweep.learning_rate": "1e-3,2e-3,4e-3"}
 TALES = {"data.source": "tales", "data.path": "null", "data.tokenizer": "bpe", "data.vocab_size": 1024}
 HIGHER = {"sweep.learning_rate": "6e-3,1.2e-2,2e-2"}
-"""Where the best rate of narrow models was found, so that fewer are added."""
+LOWER = {"sweep.learning_rate": "1e-3,2e-3,3e-3"}
+LOWEST = {"sweep.learning_rate": "5e-4,1e-3,2e-3"}
+"""Around the best rate where it was found to be another than the centre's, so that fewer are added."""
 REDUCED = {"sweep.n_head": "1,4,16", "sweep.seed": "0:3", "data.val_tokens": 50_000}
 WIDENED = 3
 """By how many learning rates a grid is widened at most, at each end."""
@@ -54,9 +56,9 @@ STUDIES = {
     CENTRE: Study(reduced=REDUCED | {"sweep.n_head": "1,2,4,8,16"}, networks=True),
     "width-32": Study({"model.n_embd": 32, **HIGHER}),
     "width-64": Study({"model.n_embd": 64, **HIGHER}),
-    "width-256": Study({"model.n_embd": 256}, cheap=False),
+    "width-256": Study({"model.n_embd": 256, **LOWER}, cheap=False),
     "context-32": Study({"model.block_size": 32, "train.batch_size": 32}),
-    "context-512": Study({"model.block_size": 512, "train.batch_size": 2}, cheap=False),
+    "context-512": Study({"model.block_size": 512, "train.batch_size": 2, **LOWEST}, cheap=False),
     "layers-1": Study({"model.n_layer": 1}),
     "layers-4": Study({"model.n_layer": 4}, cheap=False),
     "iterations-200": Study({"train.max_iters": 200, "train.warmup_iters": 20}),
