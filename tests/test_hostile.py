@@ -143,6 +143,7 @@ def test_a_checkpoint_beyond_the_last_step_is_got_rid_of(work, config):
     assert not planted.exists()
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize("linked", ["figures", "tensorboard", "wandb", ".lock", "h01-seed0/analysis", "h01-seed0"])
 def test_what_a_planted_link_leads_to_is_neither_written_nor_removed(tmp_path, work, config, linked):
     outside = tmp_path / "outside"

@@ -161,7 +161,7 @@ class Evil:
         return Path.touch, (self.path,)
 
 
-def test_planted_pickles_and_code_references_never_run(tmp_path, trained):
+def test_planted_pickles_and_code_references_never_run(tmp_path, trained, undrawn):
     mark = tmp_path / "HACKED"
     code = f"from pathlib import Path\nPath({str(mark)!r}).touch()\n"
     work = tmp_path / "x"

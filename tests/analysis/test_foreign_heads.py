@@ -14,7 +14,7 @@ from analysis.measure.texts import StoryText
 from data.tales import stories
 
 
-def test_compare_shows_the_heads_of_a_gpt2(trained, tmp_path, capsys, monkeypatch):
+def test_compare_shows_the_heads_of_a_gpt2(trained, tmp_path, capsys, monkeypatch, undrawn):
     torch.manual_seed(1)
     config = transformers.GPT2Config(
         n_layer=2,
