@@ -235,7 +235,7 @@ def test_ids_occur_once_whatever_the_sections_are_called():
 
 number = st.one_of(st.floats(-1e6, 1e6), st.sampled_from([0.0, -0.0, 1e-300, -1e-12, 5.0]))
 quick = settings(
-    max_examples=8,
+    max_examples=6,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
     phases=[Phase.explicit, Phase.generate],  # figures take seconds: what fails is shown as it was drawn
